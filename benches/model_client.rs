@@ -1,0 +1,87 @@
+//! What the model client costs: time per call on top of a bare request, and memory for many streams at once.
+#![allow(missing_docs, dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
+
+#[path = "../tests/it/support"]
+mod support {
+    pub mod llm;
+    pub mod model;
+}
+
+use std::time::{Duration, Instant};
+
+use agent_runner::llm::OpenAi;
+use serde_json::json;
+use support::{
+    llm,
+    model::{Gate, ModelServer, Reply},
+};
+
+const CALLS: u32 = 2000;
+const STREAMS: usize = 2000;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        overhead().await;
+        memory().await;
+    });
+}
+
+/// Sequential calls through the client, and the same requests sent bare.
+async fn overhead() {
+    let server = ModelServer::always(Reply::call("run", &json!({"k": 1, "text": "x".repeat(500)})));
+    let client = OpenAi::new(&llm::settings(&server)).unwrap();
+    let request = llm::request();
+    llm::call(&client, &request).await.result.unwrap();
+    let body = server.requests()[0].body.clone();
+
+    let started = Instant::now();
+    for _ in 0..CALLS {
+        llm::call(&client, &request).await.result.unwrap();
+    }
+    let through = started.elapsed() / CALLS;
+
+    let bare = agent_runner::net::operator_client(Duration::from_secs(5)).unwrap();
+    let url = format!("{}/chat/completions", server.base_url());
+    let started = Instant::now();
+    for _ in 0..CALLS {
+        bare.post(&url).body(body.clone()).send().await.unwrap().bytes().await.unwrap();
+    }
+    let alone = started.elapsed() / CALLS;
+    println!("per call: {through:?} through the client, {alone:?} bare, overhead {:?}", through.saturating_sub(alone));
+}
+
+/// Streams that are all under way at once.
+async fn memory() {
+    let gate = Gate::new();
+    let reply = Reply::text(&"words ".repeat(100));
+    let middle = reply.len() / 2;
+    let server = ModelServer::always(reply.gate_at(middle, &gate));
+    let client = std::sync::Arc::new(OpenAi::new(&llm::settings(&server)).unwrap());
+    let before = resident();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..STREAMS {
+        let client = client.clone();
+        calls.spawn(async move { llm::call(&client, &llm::request()).await.result.unwrap() });
+    }
+    for _ in 0..STREAMS {
+        gate.reached().await;
+    }
+    let during = resident();
+    (0..STREAMS).for_each(|_| gate.open());
+    while let Some(done) = calls.join_next().await {
+        done.unwrap();
+    }
+    println!(
+        "{STREAMS} streams at once: {} MiB more, server included ({} KiB each), {} MiB in all",
+        (during - before) >> 20,
+        ((during - before) / STREAMS) >> 10,
+        during >> 20
+    );
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}

@@ -1,0 +1,162 @@
+//! The tool `delegate_to_agent`: another agent does a task and its answer comes back as the tool's result.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    answer::{Answering, answer},
+    registry::{Agent, Registry, ToolRef},
+    run::RunBounds,
+};
+use crate::{
+    job::{ErrorCode, JobError, Lane, Preview, RawJson},
+    llm::{CallContext, ChatModel, ToolSpec},
+    tools::{Tool, ToolContext, ToolEnd, ToolOutput},
+};
+
+/// Name of the tool.
+const NAME: &str = "delegate_to_agent";
+/// How deep delegations may nest: past that an agent is not offered the tool.
+const MAX_DEPTH: u32 = 3;
+
+/// Lets an agent hand a task to another one. Made for one job: it numbers the job's delegations.
+pub struct DelegateToAgent {
+    spec: ToolSpec,
+    registry: Arc<Registry>,
+    model: Arc<dyn ChatModel>,
+    /// The built-in tools, without this one.
+    tools: Vec<Arc<dyn Tool>>,
+    bounds: RunBounds,
+    depth: u32,
+    /// Delegations of the job so far; shared by all depths.
+    made: Arc<AtomicU32>,
+}
+
+#[derive(Deserialize)]
+struct Arguments {
+    agent: String,
+    task: String,
+}
+
+impl DelegateToAgent {
+    /// The tool for one job. `tools` are the other built-in tools.
+    #[must_use]
+    pub fn new(
+        registry: Arc<Registry>,
+        model: Arc<dyn ChatModel>,
+        tools: Vec<Arc<dyn Tool>>,
+        bounds: RunBounds,
+    ) -> Self {
+        Self { spec: spec(&registry), registry, model, tools, bounds, depth: MAX_DEPTH, made: Arc::default() }
+    }
+
+    /// The tools of the agent that a task goes to: where it may delegate further, one level less deep.
+    fn tools_for(&self, agent: &Agent) -> Vec<Arc<dyn Tool>> {
+        let mut tools = self.tools.clone();
+        let delegates = agent.tools.contains(&ToolRef::BuiltIn(NAME.into()));
+        if delegates && self.depth > 1 {
+            tools.push(Arc::new(Self {
+                spec: self.spec.clone(),
+                registry: self.registry.clone(),
+                model: self.model.clone(),
+                tools: self.tools.clone(),
+                bounds: self.bounds,
+                depth: self.depth - 1,
+                made: self.made.clone(),
+            }));
+        }
+        tools
+    }
+
+    /// The agent meant, whatever its spelling.
+    fn find(&self, name: &str) -> Result<&Agent, JobError> {
+        let plain = |text: &str| text.trim().to_lowercase().replace([' ', '_'], "-");
+        let wanted = plain(name);
+        let found =
+            self.registry.agents.iter().find(|agent| plain(&agent.id) == wanted || plain(&agent.name) == wanted);
+        found.ok_or_else(|| {
+            let ids: Vec<&str> = self.registry.agents.iter().map(|agent| agent.id.as_str()).collect();
+            refused(format!("there is no agent {name:?}: delegate to one of {}", ids.join(", ")))
+        })
+    }
+}
+
+fn spec(registry: &Registry) -> ToolSpec {
+    let list: Vec<String> =
+        registry.agents.iter().map(|agent| format!("{}: {}", agent.id, first_words(&agent.description))).collect();
+    ToolSpec {
+        name: NAME.into(),
+        description: format!(
+            "Hands a task to another agent and gives back its answer. The agent sees the task only, so say all it \
+             needs to know. Agents:\n{}",
+            list.join("\n")
+        ),
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "agent": {"type": "string", "description": "Id of the agent"},
+                "task": {"type": "string", "description": "What it shall do, with everything it needs to know"},
+            },
+            "required": ["agent", "task"],
+            "additionalProperties": false,
+        }),
+        strict: true,
+    }
+}
+
+fn first_words(text: &str) -> String {
+    text.chars().take(160).collect()
+}
+
+fn refused(message: String) -> JobError {
+    JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false).with_tool(NAME)
+}
+
+#[async_trait]
+impl Tool for DelegateToAgent {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+        let Arguments { agent, task } = arguments
+            .read()
+            .map_err(|e| refused(format!("the arguments must be {{\"agent\": …, \"task\": …}}: {e}")))?;
+        if task.trim().is_empty() {
+            return Err(refused("the task is empty: say what the agent shall do".into()));
+        }
+        let agent = self.find(&agent)?;
+        let tools = self.tools_for(agent);
+        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        let step = format!("delegate:{number}");
+        let with = Answering {
+            model: &*self.model,
+            tools: &tools,
+            tool_context: ToolContext { ..*context },
+            call_context: CallContext {
+                meter: context.meter,
+                deadline: context.deadline,
+                cancel: context.cancel,
+                on_text: None,
+            },
+            bounds: self.bounds,
+            step: &step,
+        };
+        let done = answer(agent, &task, &with).await?;
+        let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": done.text}));
+        let preview = Preview::text(&done.text);
+        Ok(ToolEnd::Done(ToolOutput {
+            result,
+            lane: Lane::Handoff,
+            preview,
+            summary: done.text,
+            warnings: done.warnings,
+        }))
+    }
+}

@@ -1,0 +1,26 @@
+//! Who does what: the registry of agents, the choice among them, and one agent's run.
+
+mod answer;
+mod delegate;
+pub mod eval;
+mod listing;
+mod overlap;
+mod registry;
+mod route;
+mod run;
+mod trail;
+
+pub use answer::{Answer, Answering, answer};
+pub use delegate::DelegateToAgent;
+pub use listing::{AgentSummary, Listing, PoolSummary, listing};
+pub use overlap::{Overlap, overlaps};
+pub use registry::{
+    Agent, BUILT_IN_TOOLS, HandoffTarget, History, LiveRegistry, MAX_ID_CHARS, McpServer, Pool, Registry,
+    RegistryError, Strategy, TRANSFER_PREFIX, Tier, ToolRef,
+};
+pub use route::{
+    Candidate, Choice, Decision, Pick, RouteOptions, RouteRecord, RouteRequest, RouteResult, Router, RunnerUp,
+    ScoredAgent, SelectedAgent, TagSource, TagStep, ThresholdFrom, decide,
+};
+pub use run::{Action, AgentRun, Event, RunBounds};
+pub use trail::{TrailEntry, TrailKind, TrailStore};

@@ -1,0 +1,254 @@
+//! The agents of one `agents.yaml`, read and proved as a whole.
+
+mod check;
+mod fields;
+mod live;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use indexmap::IndexMap;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+pub use live::LiveRegistry;
+
+use crate::settings::{Env, Secret};
+
+/// Longest id of an agent, in characters: `transfer_to_<id>` must fit the 64 that tool names may have.
+pub const MAX_ID_CHARS: usize = 48;
+/// Begins the name of every transfer tool.
+pub const TRANSFER_PREFIX: &str = "transfer_to_";
+/// The tools that need no server.
+pub const BUILT_IN_TOOLS: [&str; 5] =
+    ["execute_pipeline", "patch_workflow", "search_tools", "openapi_action", "delegate_to_agent"];
+
+/// Everything that is wrong with an agents file, one line each, naming the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct RegistryError(pub Vec<String>);
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// How much of the conversation goes along with a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum History {
+    /// All of it.
+    #[default]
+    Full,
+    /// Without tool calls and their results.
+    NoTools,
+    /// The user's last message and the message of the transfer.
+    LastMessage,
+    /// A summary by the model, bounded.
+    Summary,
+}
+
+/// An agent or pool that an agent may pass control to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HandoffTarget {
+    /// Id of an agent, or name of a pool.
+    pub to: String,
+    /// When to pass control there, in words for the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What goes along.
+    pub history: History,
+    /// A CEL expression over the job; the transfer is offered where it is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled_when: Option<String>,
+}
+
+/// A tool an agent may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolRef {
+    /// One of [`BUILT_IN_TOOLS`].
+    BuiltIn(String),
+    /// All tools of an MCP server, or one of them.
+    Mcp {
+        /// Name under `mcp_servers`.
+        server: String,
+        /// One tool; all where absent.
+        tool: Option<String>,
+    },
+}
+
+impl ToolRef {
+    /// As it is written in the file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::BuiltIn(name) => name.clone(),
+            Self::Mcp { server, tool: None } => format!("mcp:{server}"),
+            Self::Mcp { server, tool: Some(tool) } => format!("mcp:{server}/{tool}"),
+        }
+    }
+}
+
+/// One agent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Agent {
+    /// `[a-z0-9_-]+`, at most [`MAX_ID_CHARS`], unique.
+    pub id: String,
+    /// For people; the id where none is given.
+    pub name: String,
+    /// What routing reads; may be empty.
+    pub description: String,
+    /// In lower case, each once.
+    pub tags: Vec<String>,
+    /// Sentences that belong to this agent.
+    pub examples: Vec<String>,
+    /// Least score for being chosen, -1 to 1.
+    pub threshold: Option<f64>,
+    /// Its system message.
+    pub instructions: String,
+    /// The configured default where absent.
+    pub model: Option<String>,
+    /// 0 to 2.
+    pub temperature: Option<f64>,
+    /// Longest answer, in tokens.
+    pub max_tokens: Option<u32>,
+    /// What it may use.
+    pub tools: Vec<ToolRef>,
+    /// Whom it may pass control to.
+    pub handoffs: Vec<HandoffTarget>,
+    /// For pools that choose by capability.
+    pub capabilities: Vec<String>,
+}
+
+/// How to reach an MCP server: either `command` or `url` is set.
+#[derive(Debug, Clone, Serialize)]
+pub struct McpServer {
+    /// Program and arguments of a server that speaks over standard input and output.
+    pub command: Vec<String>,
+    /// Variables of that program; nothing else of our environment reaches it.
+    pub env: BTreeMap<String, Secret>,
+    /// Address of a server that speaks streamable HTTP.
+    pub url: Option<String>,
+    /// Headers of each request to it.
+    pub headers: BTreeMap<String, Secret>,
+    /// Longest call, in seconds.
+    pub timeout_secs: u64,
+    /// `sha256:<hex>` of the tool list; another list is refused.
+    pub pin: Option<String>,
+    /// Tools that wait for approval before each call.
+    pub approval: Vec<String>,
+}
+
+/// One level of escalation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tier {
+    /// From 1; gaps are allowed.
+    pub level: u32,
+    /// The agent that does the work of this level; none: the model alone.
+    pub agent: Option<String>,
+    /// The configured default where absent.
+    pub model: Option<String>,
+    /// 0 to 2.
+    pub temperature: Option<f64>,
+    /// Longest answer, in tokens.
+    pub max_tokens: Option<u32>,
+    /// Its system message.
+    pub instructions: Option<String>,
+}
+
+/// How a pool chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// One after the other, over the whole fleet.
+    RoundRobin,
+    /// The one with the fewest calls in flight.
+    LeastLoaded,
+    /// The one that has the capability asked for.
+    Capability,
+    /// The first, and when it fails the next.
+    Fallback,
+}
+
+/// A group of agents of which one does the work.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pool {
+    /// How it chooses.
+    pub strategy: Strategy,
+    /// Ids, in order of preference; at least one.
+    pub agents: Vec<String>,
+    /// Who takes what fits nobody.
+    pub default: Option<String>,
+}
+
+/// A whole agents file.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Registry {
+    /// In the order of the file, which decides ties.
+    pub agents: Vec<Agent>,
+    /// By name.
+    pub mcp_servers: IndexMap<String, McpServer>,
+    /// Sets of tiers by name, each by ascending level.
+    pub tiers: IndexMap<String, Vec<Tier>>,
+    /// By name.
+    pub pools: IndexMap<String, Pool>,
+    /// SHA-256 of the file's text, in hex: tells one state of the registry from another.
+    pub hash: String,
+}
+
+impl Registry {
+    /// Reads and proves `text`. `${VAR}` is replaced from `env` under `mcp_servers` only: instructions may
+    /// well hold such text.
+    ///
+    /// # Errors
+    /// Every fault of the file at once, unless it is no YAML at all.
+    pub fn parse(text: &str, env: &Env) -> Result<Self, RegistryError> {
+        let mut faults = Vec::new();
+        let mut registry = read::read(text, env, &mut faults);
+        check::check(&registry, &mut faults);
+        registry.hash = hex(&Sha256::digest(text.as_bytes()));
+        if faults.is_empty() { Ok(registry) } else { Err(RegistryError(faults)) }
+    }
+
+    /// Reads and proves the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Registry::parse`], or that the file cannot be read.
+    pub fn load(path: &Path, env: &Env) -> Result<Self, RegistryError> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| RegistryError(vec![format!("{shown}: the agents file cannot be read: {e}")]))?;
+        Self::parse(&text, env)
+            .map_err(|error| RegistryError(error.0.into_iter().map(|fault| format!("{shown}: {fault}")).collect()))
+    }
+
+    /// The agent called `id`.
+    #[must_use]
+    pub fn agent(&self, id: &str) -> Option<&Agent> {
+        self.agents.iter().find(|agent| agent.id == id)
+    }
+
+    /// Every tag that some agent has, each once, in the order of the file.
+    #[must_use]
+    pub fn tags(&self) -> Vec<&str> {
+        let mut tags: Vec<&str> = Vec::new();
+        for tag in self.agents.iter().flat_map(|agent| &agent.tags) {
+            if !tags.contains(&tag.as_str()) {
+                tags.push(tag);
+            }
+        }
+        tags
+    }
+}
+
+/// Bytes as lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

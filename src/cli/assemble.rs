@@ -1,0 +1,228 @@
+//! Puts the parts of the process together, once, from the settings.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::{
+    agents::{self, LiveRegistry, RouteOptions, RunBounds, TrailStore},
+    embed, http,
+    job::Event,
+    lanes::Handoffs,
+    llm::{Cached, ChatModel, Circuit, OpenAi, ReplyStore, StoreReplies},
+    net::{self, Egress},
+    planner::{ModelPlanner, Planner, Reference, RulesPlanner},
+    queue::{MemoryQueue, QueueError, RedisQueue, SharedQueue},
+    settings::{Provider, Settings, StoreBackend, environment, limits},
+    store::{Artifacts, MemoryStore, RedisStore, SharedStore},
+    table,
+    telemetry::Metrics,
+    tools::{ExecutePipeline, PatchWorkflow, Sources},
+    worker::Runner,
+    workflow,
+};
+
+/// The parts of a serving process.
+pub(super) struct Parts {
+    pub(super) settings: Arc<Settings>,
+    pub(super) queue: SharedQueue,
+    pub(super) runner: Arc<Runner>,
+    artifacts: Artifacts,
+    model: Option<Arc<OpenAi>>,
+    agents: http::AgentsApi,
+}
+
+/// Queue and store in this process.
+pub(super) fn in_memory(settings: &Arc<Settings>, registry: Arc<LiveRegistry>) -> Result<Parts, Failure> {
+    let store = MemoryStore::new(settings.store.memory_max_bytes);
+    assemble(settings, MemoryQueue::new(settings), store, registry)
+}
+
+/// Queue on Redis, store where `store.backend` says.
+pub(super) async fn on_redis(settings: &Arc<Settings>, registry: Arc<LiveRegistry>) -> Result<Parts, Failure> {
+    let store = store(settings)?;
+    let queue = redis_queue(settings).await?;
+    assemble(settings, queue, store, registry)
+}
+
+/// The store that `store.backend` names.
+pub(super) fn store(settings: &Settings) -> Result<SharedStore, Failure> {
+    Ok(match settings.store.backend {
+        StoreBackend::Memory => MemoryStore::new(settings.store.memory_max_bytes),
+        StoreBackend::Redis => RedisStore::connect(settings).map_err(|e| Failure::Failed(e.to_string()))?,
+    })
+}
+
+/// A runner beside a queue that asks `chat`, or the offline planner.
+pub(super) fn replayer(
+    settings: &Arc<Settings>,
+    queue: SharedQueue,
+    store: SharedStore,
+    chat: Option<Arc<dyn ChatModel>>,
+) -> Result<(Runner, Artifacts), Failure> {
+    let artifacts = artifacts(settings, store.clone());
+    let registry = registry(settings)?;
+    Ok((runner(settings.clone(), store, artifacts.clone(), Some(queue), chat, registry)?, artifacts))
+}
+
+/// Only the queue, for commands that look at it or put something in.
+pub(super) async fn redis_queue(settings: &Settings) -> Result<SharedQueue, Failure> {
+    let queue: SharedQueue = RedisQueue::connect(settings).await.map_err(queue_failed)?;
+    Ok(queue)
+}
+
+/// A runner without a queue.
+pub(super) fn local_runner(settings: Arc<Settings>) -> Result<Runner, Failure> {
+    let store: SharedStore = MemoryStore::new(settings.store.memory_max_bytes);
+    let artifacts = artifacts(&settings, store.clone());
+    let model = model(&settings, &store)?.map(|model| Cached::wrap(model, &settings, None));
+    let registry = registry(&settings)?;
+    runner(settings, store, artifacts, None, model, registry)
+}
+
+/// The agents of `agents.file`; every fault of the file where there is one.
+pub(super) fn registry(settings: &Settings) -> Result<Arc<LiveRegistry>, Failure> {
+    LiveRegistry::start(Path::new(&settings.agents.file), &environment()).map_err(|e| Failure::Usage(e.to_string()))
+}
+
+/// Chooses agents as `embeddings` and `routing` say. Vectors are kept in `store`, where there is one.
+pub(super) fn router(
+    settings: &Settings,
+    model: Option<Arc<dyn ChatModel>>,
+    store: Option<SharedStore>,
+) -> Result<Arc<agents::Router>, Failure> {
+    let client =
+        net::operator_client(Duration::from_secs(settings.llm.connect_timeout_secs)).map_err(Failure::Failed)?;
+    let embedder = embed::from_settings(settings, &client, store).map_err(Failure::Usage)?;
+    Ok(Arc::new(agents::Router::new(embedder, model, RouteOptions::from(settings))))
+}
+
+/// A router for one command: nothing outlives it.
+pub(super) fn local_router(settings: &Settings) -> Result<Arc<agents::Router>, Failure> {
+    let store: SharedStore = MemoryStore::new(settings.store.memory_max_bytes);
+    router(settings, model(settings, &store)?.map(|model| Cached::wrap(model, settings, None)), None)
+}
+
+/// Where the trails of handoffs are: kept as long as results are.
+pub(super) fn trails(settings: &Settings, store: SharedStore) -> TrailStore {
+    TrailStore::new(store, Duration::from_secs(settings.results.ttl_secs))
+}
+
+fn assemble(
+    settings: &Arc<Settings>,
+    queue: SharedQueue,
+    store: SharedStore,
+    registry: Arc<LiveRegistry>,
+) -> Result<Parts, Failure> {
+    let artifacts = artifacts(settings, store.clone());
+    let model = model(settings, &store)?;
+    let chat = model.clone().map(|model| {
+        // One fleet, one cache; a process by itself bounds its own.
+        let shared = settings.store.backend == StoreBackend::Redis;
+        Cached::wrap(model, settings, shared.then(|| Arc::new(StoreReplies::new(store.clone())) as Arc<dyn ReplyStore>))
+    });
+    let runner = runner(settings.clone(), store, artifacts.clone(), Some(queue.clone()), chat, registry)?;
+    let handoffs = &runner.handoffs;
+    let agents = http::AgentsApi {
+        registry: handoffs.registry.clone(),
+        router: handoffs.router.clone(),
+        trails: handoffs.trail.clone(),
+    };
+    Ok(Parts { settings: settings.clone(), queue, runner: Arc::new(runner), artifacts, model, agents })
+}
+
+fn artifacts(settings: &Settings, store: SharedStore) -> Artifacts {
+    Artifacts::new(store, Duration::from_secs(settings.results.artifact_ttl_secs))
+}
+
+/// The model's client, unless the offline planner stands in for it. Its limits are held in the store.
+fn model(settings: &Settings, store: &SharedStore) -> Result<Option<Arc<OpenAi>>, Failure> {
+    match settings.provider() {
+        Provider::Openai => {
+            let model = OpenAi::new(settings).map_err(|e| Failure::Usage(e.to_string()))?;
+            Ok(Some(Arc::new(model.with_store(store.clone(), &settings.llm))))
+        }
+        Provider::Rules | Provider::Auto => Ok(None),
+    }
+}
+
+fn runner(
+    settings: Arc<Settings>,
+    store: SharedStore,
+    artifacts: Artifacts,
+    queue: Option<SharedQueue>,
+    model: Option<Arc<dyn ChatModel>>,
+    registry: Arc<LiveRegistry>,
+) -> Result<Runner, Failure> {
+    let egress = Egress::new(&settings.egress, &own_addresses(&settings)).map_err(Failure::Usage)?;
+    let sources = Arc::new(Sources::new(artifacts.clone(), queue.clone()));
+    let pipeline_tool = Arc::new(ExecutePipeline::new(&settings.pipeline, Arc::new(egress), sources.clone()));
+    let patch_tool = PatchWorkflow::new(&settings).map_err(Failure::Usage)?;
+    // A job run from the command line without an orchestrator shows its patch; a worker must send it.
+    let preview_only = queue.is_none() && settings.orchestrator.api_url.is_none();
+    let patch_tool = Arc::new(if preview_only { patch_tool.preview_only() } else { patch_tool });
+    let planner: Arc<dyn Planner> = match &model {
+        Some(chat) => {
+            let reference =
+                Reference { pipeline_docs: table::step_docs(), workflow_docs: workflow::prompt_text(&settings.patch) };
+            Arc::new(ModelPlanner::new(chat.clone(), reference))
+        }
+        None => Arc::new(RulesPlanner),
+    };
+    let handoffs = Arc::new(Handoffs {
+        registry,
+        router: router(&settings, model.clone(), Some(store.clone()))?,
+        trail: trails(&settings, store.clone()),
+        model: model.clone(),
+        tools: vec![pipeline_tool.clone(), patch_tool.clone()],
+        bounds: RunBounds { max_turns: settings.llm.max_turns, max_repeats: limits::MAX_REPEATS },
+    });
+    Ok(Runner { settings, planner, model, pipeline_tool, patch_tool, sources, handoffs, store, artifacts })
+}
+
+/// Addresses of our own parts: no plan may reach them, whatever `egress.allow` says.
+fn own_addresses(settings: &Settings) -> Vec<String> {
+    let redis = url::Url::parse(settings.redis.url.expose_secret())
+        .ok()
+        .and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port().unwrap_or(6379))));
+    redis.into_iter().chain([settings.http.bind.clone()]).collect()
+}
+
+impl Parts {
+    /// What the side server needs.
+    pub(super) fn http_app(&self, metrics: Metrics) -> http::App {
+        let artifacts = self.artifacts.clone();
+        let fetch: http::FetchFn = Arc::new(move |reference| {
+            let artifacts = artifacts.clone();
+            Box::pin(async move { artifacts.get(&reference).await.map_err(|e| e.to_string()) })
+        });
+        let (runner, queue) = (self.runner.clone(), self.queue.clone());
+        let run: http::RunFn = Arc::new(move |job| {
+            let (runner, queue) = (runner.clone(), queue.clone());
+            Box::pin(async move {
+                let emit = |event: Event| queue.emit(&job.job_id, event);
+                runner.run_alone(&job, CancellationToken::new(), &emit).await
+            })
+        });
+        let model = self.model.clone();
+        let checks = http::Checks {
+            llm: Arc::new(move || match &model {
+                None => http::Check::Rules,
+                Some(model) if model.circuit() == Circuit::Open => http::Check::CircuitOpen,
+                Some(_) => http::Check::Ok,
+            }),
+            orchestrator: {
+                let configured = self.settings.orchestrator.api_url.is_some();
+                Arc::new(move || if configured { http::Check::Ok } else { http::Check::NotConfigured })
+            },
+        };
+        let agents = self.agents.clone();
+        http::App::new(self.settings.clone(), self.queue.clone(), fetch, run, agents, metrics, checks)
+    }
+}
+
+pub(super) fn queue_failed(error: QueueError) -> Failure {
+    Failure::Failed(error.to_string())
+}

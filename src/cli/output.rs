@@ -1,0 +1,115 @@
+//! What commands print.
+
+use std::{
+    fmt::Display,
+    io::{ErrorKind, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Rows of a result shown on a terminal; the rest is named as a number.
+pub(super) const MAX_ROWS: usize = 50;
+/// Characters of a cell shown on a terminal.
+const MAX_CELL: usize = 60;
+
+/// Set once stdout takes nothing any more.
+static GONE: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line on stdout. A reader that has gone away (`| head`) is no error; a full disk is said once.
+pub(super) fn line(text: impl Display) {
+    if GONE.load(Ordering::Relaxed) {
+        return;
+    }
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
+        GONE.store(true, Ordering::Relaxed);
+        if error.kind() != ErrorKind::BrokenPipe {
+            eprintln!("error: stdout: {error}");
+        }
+    }
+}
+
+/// Prints JSON on stdout, indented.
+pub(super) fn json<T: Serialize>(value: &T) {
+    line(serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// Prints a table on stdout.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+    print_table(header.iter().map(|text| (*text).to_owned()).collect(), rows.map(Vec::from));
+}
+
+/// Prints a table whose width is known at run time.
+pub(super) fn print_table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)).collect::<Vec<_>>());
+    }
+    line(table);
+}
+
+/// A cell as a terminal may see it: bounded, and without control characters, which could drive the terminal.
+fn printable(text: &str) -> String {
+    let mut clean = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let mut cell: String = clean.by_ref().take(MAX_CELL).collect();
+    if clean.next().is_some() {
+        cell.push('…');
+    }
+    cell
+}
+
+/// Prints the result of a job for a person: rows as a table, words as words, the rest as JSON.
+pub(super) fn result(value: &Value) {
+    if value["type"] == "text_response" {
+        line(clean(value["message"].as_str().unwrap_or_default()));
+        return;
+    }
+    match (&value["data"], &value["operations"]) {
+        (Value::Array(rows), _) if rows.iter().all(Value::is_object) && !rows.is_empty() => data(rows),
+        (Value::Object(row), _) => data(&[Value::Object(row.clone())]),
+        (Value::Null, Value::Array(operations)) => patch(value, operations),
+        (Value::Null, _) => json(value),
+        (data, _) => json(data),
+    }
+}
+
+fn data(rows: &[Value]) {
+    let mut columns: Vec<String> = Vec::new();
+    for row in rows.iter().take(MAX_ROWS).filter_map(Value::as_object) {
+        for name in row.keys() {
+            if !columns.contains(name) {
+                columns.push(name.clone());
+            }
+        }
+    }
+    let cells = |row: &Value| columns.iter().map(|name| cell(&row[name.as_str()])).collect::<Vec<_>>();
+    print_table(columns.clone(), rows.iter().take(MAX_ROWS).map(cells));
+    if rows.len() > MAX_ROWS {
+        line(format_args!("… and {} more rows (--json prints them all)", rows.len() - MAX_ROWS));
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn patch(value: &Value, operations: &[Value]) {
+    let rows = operations.iter().map(|op| [cell(&op["op"]), cell(&op["path"]), cell(&op["value"])]);
+    table(["operation", "path", "value"], rows);
+    if let Some(mermaid) = value["mermaid"].as_str() {
+        line(clean(mermaid));
+    }
+}
+
+/// Text as a terminal may see it: line breaks stay, other control characters do not.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,97 @@
+//! `agent-runner replay`: a job that has ended, run once more from its record.
+
+mod difference;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, assemble, output};
+use crate::{
+    job::{ErrorCode, Event, JobError, JobId, Meter, RawJson},
+    llm::{CallContext, ChatModel, ChatReply, ChatRequest},
+    queue::SharedQueue,
+    settings::Settings,
+    store::{Artifacts, Journal},
+};
+
+/// Run a job that has ended once more from its journal, and compare
+///
+/// Nothing is sent anywhere: model answers, fetched data and the orchestrator's answers come from the journal, all
+/// else is worked out again. Prints the result; exit code 1 when it is not the same, with what differs on stderr.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  agent-runner replay uuid-123")]
+pub(super) struct Args {
+    /// The job's id
+    #[arg(value_parser = JobId::parse)]
+    job_id: JobId,
+}
+
+pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
+    let settings = Arc::new(settings);
+    let queue = assemble::redis_queue(&settings).await?;
+    let done = replay(&settings, &queue, &args.job_id).await;
+    queue.close().await;
+    done
+}
+
+async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -> Result<(), Failure> {
+    let original = queue.result(job_id, Duration::ZERO).await.map_err(assemble::queue_failed)?;
+    let original =
+        original.ok_or_else(|| Failure::Failed(format!("{job_id} has no result: it is unknown, or has not ended")))?;
+    let job = queue.ended_job(job_id).await.map_err(assemble::queue_failed)?.ok_or_else(|| {
+        Failure::Failed(format!("the job document of {job_id} was not kept: it is above results.keep_job_max_bytes"))
+    })?;
+    let job = job.map_err(|rejected| Failure::Failed(format!("{job_id} was never run: {}", rejected.error)))?;
+    let store = assemble::store(settings)?;
+    let journal = || Journal::replay(store.clone(), job_id);
+    let asked = journal().has(&["turn:", "intent"], &Meter::default()).await;
+    let asked = asked.map_err(|e| Failure::Failed(e.to_string()))?;
+    let chat = asked.then(|| Arc::new(NoModel) as Arc<dyn ChatModel>);
+    let (runner, artifacts) = assemble::replayer(settings, queue.clone(), store.clone(), chat)?;
+
+    let again = RawJson::of(&runner.run_with(&job, &journal(), CancellationToken::new(), &|_: Event| {}).await);
+    output::line(again.as_str());
+    let original = whole(original, &artifacts).await?;
+    let found =
+        difference::between(&original, &again).map_err(|e| Failure::Failed(format!("a result is no JSON: {e}")))?;
+    if found.is_empty() {
+        eprintln!("the same as the recorded result");
+        return Ok(());
+    }
+    for line in found {
+        eprintln!("{line}");
+    }
+    Err(Failure::Told)
+}
+
+/// A result document with its result in it, also where that is kept apart for its size.
+async fn whole(document: RawJson, artifacts: &Artifacts) -> Result<RawJson, Failure> {
+    let head: Value =
+        document.to_value().map_err(|e| Failure::Failed(format!("the recorded result is no JSON: {e}")))?;
+    let (None, Some(reference)) = (head.get("result"), head["result_ref"].as_str()) else { return Ok(document) };
+    let result = artifacts.get(reference).await.map_err(|e| Failure::Failed(e.to_string()))?;
+    let result = result.ok_or_else(|| {
+        Failure::Failed(format!("{reference} is not kept any more: there is nothing to compare with"))
+    })?;
+    let mut text = document.as_str().trim_end().to_owned();
+    text.truncate(text.len().saturating_sub(1));
+    text.push_str(",\"result\":");
+    text.push_str(RawJson::from_trusted(result).as_str());
+    text.push('}');
+    RawJson::parse(text.into()).map_err(|e| Failure::Failed(format!("{reference} is no JSON: {e}")))
+}
+
+/// Stands where the model stood. Every answer is on record; what is not must not be asked for.
+struct NoModel;
+
+#[async_trait]
+impl ChatModel for NoModel {
+    async fn chat(&self, _: &ChatRequest, _: &CallContext<'_>) -> Result<ChatReply, JobError> {
+        Err(JobError::new(ErrorCode::Internal, "a replay asks no model, and this answer is not on record")
+            .with_retryable(false))
+    }
+}

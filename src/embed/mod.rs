@@ -1,0 +1,104 @@
+//! How near a text is to each of a set of profiles: by words and letters, or by vectors of a model.
+//!
+//! An [`Embedder`] learns the profiles once ([`Embedder::fit`]); what it learned answers any number of texts.
+
+mod dense;
+mod features;
+mod index;
+mod lexical;
+mod linear;
+#[cfg(feature = "local-embeddings")]
+mod local;
+mod openai;
+mod related;
+#[cfg(test)]
+mod tests;
+mod vectors;
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+
+pub use dense::{Aggregate, Dense, Encoder};
+pub(crate) use features::stems;
+pub use index::VectorIndex;
+pub use lexical::{Lexical, likeness};
+#[cfg(feature = "local-embeddings")]
+pub use local::LocalEncoder;
+pub use openai::OpenAiEncoder;
+pub use vectors::VectorCache;
+
+use crate::{
+    job::JobError,
+    llm::CallContext,
+    settings::{EmbeddingsProvider, Settings},
+    store::SharedStore,
+};
+
+/// What is known of one agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// What it is called; only words are compared with it.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// Sentences that belong to it.
+    pub examples: Vec<String>,
+    /// What its tools do, one text each.
+    pub tools: Vec<String>,
+}
+
+/// Compares texts with profiles.
+#[async_trait]
+pub trait Embedder: Send + Sync {
+    /// Its name in results, with the model where there is one: `lexical`, `openai/text-embedding-3-small`.
+    fn name(&self) -> &str;
+
+    /// Learns `profiles`.
+    ///
+    /// # Errors
+    /// `llm_*` where vectors come from a server.
+    async fn fit(&self, profiles: &[Profile]) -> Result<Arc<dyn Fitted>, JobError>;
+}
+
+/// An embedder that has learned its profiles.
+#[async_trait]
+pub trait Fitted: Send + Sync {
+    /// The score from which on a profile fits, where nobody set another: found by measuring this embedder.
+    fn default_threshold(&self) -> f64;
+
+    /// One score per profile, in their order, from -1 to 1.
+    ///
+    /// # Errors
+    /// `llm_*` where vectors come from a server; a vector that is empty, zero or of another dimension than the
+    /// profiles' is an error and never a score.
+    async fn scores(&self, text: &str, context: &CallContext<'_>) -> Result<Vec<f64>, JobError>;
+}
+
+/// The embedder that the configuration asks for. `client` carries requests to a server; vectors are kept in `store`,
+/// where there is one.
+///
+/// # Errors
+/// What is wrong with the local encoder's directory, or that this program was built without one.
+pub fn from_settings(
+    settings: &Settings,
+    client: &reqwest::Client,
+    store: Option<SharedStore>,
+) -> Result<Arc<dyn Embedder>, String> {
+    let encoder: Arc<dyn Encoder> = match settings.embeddings_provider() {
+        EmbeddingsProvider::Auto | EmbeddingsProvider::Lexical => return Ok(Arc::new(Lexical)),
+        EmbeddingsProvider::Openai => Arc::new(OpenAiEncoder::new(client.clone(), settings)),
+        EmbeddingsProvider::Local => local(settings.embeddings.directory.as_deref().unwrap_or_default().as_ref())?,
+    };
+    Ok(Arc::new(Dense::new(encoder, settings.embeddings.aggregate, store.map(VectorCache::new))))
+}
+
+#[cfg(feature = "local-embeddings")]
+fn local(directory: &Path) -> Result<Arc<dyn Encoder>, String> {
+    LocalEncoder::load(directory).map(|encoder| Arc::new(encoder) as Arc<dyn Encoder>)
+}
+
+#[cfg(not(feature = "local-embeddings"))]
+fn local(_: &Path) -> Result<Arc<dyn Encoder>, String> {
+    Err("embeddings.provider: this program was built without the feature local-embeddings".into())
+}

@@ -1,0 +1,170 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::{lexical::FittedLexical, *};
+use crate::{
+    job::{ErrorCode, Meter},
+    settings::Aggregation,
+    store::MemoryStore,
+};
+
+fn profile(description: &str, examples: &[&str]) -> Profile {
+    let examples = examples.iter().map(|text| (*text).to_owned()).collect();
+    Profile { name: String::new(), description: description.into(), examples, tools: Vec::new() }
+}
+
+async fn scores(fitted: &dyn Fitted, text: &str) -> Result<Vec<f64>, JobError> {
+    let (meter, cancel) = (Meter::default(), CancellationToken::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    fitted.scores(text, &CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None }).await
+}
+
+#[test]
+fn a_description_alone_is_a_cosine() {
+    let fitted = FittedLexical::new(&[profile("sharpening of kitchen knives", &[]), profile("piano lessons", &[])]);
+    let scores = fitted.score("sharpening of kitchen knives");
+    assert!((scores[0] - 1.0).abs() < 1e-5 && scores[1].abs() < 0.3, "{scores:?}");
+    assert_eq!(fitted.score(""), [0.0, 0.0]);
+    assert!(fitted.score("zzz qqq").iter().all(|score| score.abs() < 1e-6));
+}
+
+#[test]
+fn examples_teach_what_sets_agents_apart() {
+    let fitted = FittedLexical::new(&[
+        profile("helps with cards", &["my card was declined", "the card does not work", "activate my card"]),
+        profile("helps with cards", &["where is my new card", "my card has not arrived", "track the card"]),
+    ]);
+    for (text, expected) in [("has the card arrived yet", 1), ("my card got declined again", 0)] {
+        let scores = fitted.score(text);
+        assert!(scores[expected] > scores[1 - expected], "{text}: {scores:?}");
+    }
+}
+
+#[test]
+fn related_words_meet_without_a_common_one() {
+    let fitted = FittedLexical::new(&[profile("turns tables into charts", &[]), profile("reviews pull requests", &[])]);
+    let scores = fitted.score("draw a histogram");
+    assert!(scores[0] > scores[1] && scores[0] > 0.05, "{scores:?}");
+}
+
+#[test]
+fn very_many_profiles_are_scored_as_few_are() {
+    let words = ["apple", "bridge", "candle", "dragon", "engine", "forest", "guitar", "harbour", "island", "jungle"];
+    let name = |i: usize| format!("{} {} {} number{i}", words[i % 10], words[i / 10 % 10], words[i / 100 % 10]);
+    let profiles: Vec<Profile> = (0..2500).map(|i| profile(&name(i), &[])).collect();
+    let fitted = FittedLexical::new(&profiles);
+    let scores = fitted.score(&name(1234));
+    assert_eq!(scores.len(), 2500);
+    let best = (0..2500).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap();
+    assert_eq!(best, 1234);
+    assert!((scores[best] - 1.0).abs() < 1e-4);
+}
+
+#[test]
+fn likeness_sees_every_pair_once() {
+    let mut seen = Vec::new();
+    likeness(&["red apples", "red apples", "blue cars"], |i, j, cosine| seen.push((i, j, cosine > 0.99)));
+    assert_eq!(seen, [(0, 1, true), (0, 2, false), (1, 2, false)]);
+}
+
+/// Vectors from a table; other texts get the fallback. Counts the texts.
+struct Table {
+    rows: Vec<(&'static str, Vec<f32>)>,
+    encoded: AtomicUsize,
+}
+
+#[async_trait]
+impl Encoder for Table {
+    fn name(&self) -> &'static str {
+        "table"
+    }
+
+    fn default_threshold(&self) -> f64 {
+        0.5
+    }
+
+    fn default_aggregation(&self) -> Aggregation {
+        Aggregation::Auto
+    }
+
+    async fn encode(&self, texts: &[String], _: &CallContext<'_>) -> Result<Vec<Result<Vec<f32>, JobError>>, JobError> {
+        self.encoded.fetch_add(texts.len(), Ordering::Relaxed);
+        let one = |text: &String| {
+            let row = self.rows.iter().find(|(known, _)| known == text);
+            row.map(|(_, vector)| vector.clone()).ok_or_else(|| JobError::new(ErrorCode::LlmRefused, "unknown"))
+        };
+        Ok(texts.iter().map(one).collect())
+    }
+}
+
+fn table(rows: &[(&'static str, &[f32])]) -> Arc<Table> {
+    let rows = rows.iter().map(|(text, vector)| (*text, vector.to_vec())).collect();
+    Arc::new(Table { rows, encoded: AtomicUsize::new(0) })
+}
+
+const ROWS: &[(&str, &[f32])] = &[
+    ("about", &[1.0, 0.0]),
+    ("example", &[0.0, 2.0]),
+    ("other", &[-1.0, 0.0]),
+    ("prompt", &[3.0, 0.0]),
+    ("zero", &[0.0, 0.0]),
+    ("long", &[1.0, 0.0, 0.0]),
+];
+
+#[tokio::test]
+async fn vectors_become_scores_as_the_aggregate_says() {
+    let half = 0.5_f64.sqrt();
+    let rows = [
+        (Aggregation::Centroid, [half, -1.0]),
+        (Aggregation::MaxCentroid, [(1.0 + half) / 2.0, -1.0]),
+        (Aggregation::Auto, [(1.0 + half) / 2.0, -1.0]),
+    ];
+    for (aggregation, expected) in rows {
+        let dense = Dense::new(table(ROWS), aggregation, None);
+        // The second agent has a description only: its score is the plain cosine, whatever the aggregate.
+        let fitted = dense.fit(&[profile("about", &["example"]), profile("other", &[])]).await.unwrap();
+        let found = scores(&*fitted, "prompt").await.unwrap();
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{aggregation:?} {found:?}");
+    }
+    let linear = Dense::new(table(ROWS), Aggregation::Linear, None);
+    let fitted = linear.fit(&[profile("about", &["example"]), profile("other", &[])]).await.unwrap();
+    let found = scores(&*fitted, "prompt").await.unwrap();
+    assert!(found[0] > 0.5 && found[1] < 0.0, "{found:?}");
+}
+
+#[tokio::test]
+async fn vectors_that_cannot_be_compared_are_errors_and_never_scores() {
+    let dense = Dense::new(table(ROWS), Aggregation::Auto, None);
+    let fitted = dense.fit(&[profile("about", &[])]).await.unwrap();
+    for text in ["zero", "long"] {
+        assert_eq!(scores(&*fitted, text).await.unwrap_err().code, ErrorCode::LlmBadOutput, "{text}");
+    }
+    // A text that cannot be embedded is left out; an agent without any other cannot be found.
+    assert!(dense.fit(&[profile("about", &["never heard of"])]).await.is_ok());
+    assert!(dense.fit(&[profile("never heard of", &[])]).await.is_err());
+    assert!(dense.fit(&[profile("about", &["long"])]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_text_is_embedded_once_also_over_restarts() {
+    let store = MemoryStore::new(1 << 20);
+    let profiles = [profile("about", &["example", "about"]), profile("other", &["example"])];
+    for expected in [3, 0] {
+        let table = table(ROWS);
+        let dense = Dense::new(table.clone(), Aggregation::Auto, Some(VectorCache::new(store.clone())));
+        dense.fit(&profiles).await.unwrap();
+        assert_eq!(table.encoded.load(Ordering::Relaxed), expected);
+    }
+    let table = table(ROWS);
+    let dense = Dense::new(table.clone(), Aggregation::Auto, Some(VectorCache::new(store)));
+    dense.fit(&[profile("about", &["prompt"])]).await.unwrap();
+    assert_eq!(table.encoded.load(Ordering::Relaxed), 1, "only the changed text is embedded");
+}

@@ -1,0 +1,119 @@
+//! The agents: who there is, who would take a prompt, and what was decided in a handoff.
+
+use std::time::{Duration, Instant};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    App,
+    body::{self, Media},
+    extract::PathText,
+    problem::Problem,
+    submit::{long_permit, stopping},
+};
+use crate::{
+    agents::{self, Decision, Listing, RouteRequest, RouteResult},
+    job::{ErrorCode, JobError, JobId, Meter},
+    llm::CallContext,
+};
+
+/// Longest time for one prompt, in which a model may be asked for tags, a vector and a pick.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// `GET /v1/agents`: what may be shown of the agents in force.
+pub(super) async fn list(State(app): State<App>) -> Json<Listing> {
+    Json(agents::listing(&app.agents.registry.current()))
+}
+
+/// The body of `POST /v1/agents/route`. Unknown members are ignored.
+#[derive(Deserialize)]
+struct Ask {
+    prompt: String,
+    #[serde(default)]
+    threshold: Option<f64>,
+    #[serde(default)]
+    show_top_n: Option<usize>,
+    #[serde(default)]
+    dry_run: Option<bool>,
+}
+
+impl Ask {
+    fn parse(text: &Bytes, max_prompt_bytes: usize) -> Result<Self, Problem> {
+        let ask: Self = serde_json::from_slice(text)
+            .map_err(|error| Problem::bad_request(format!("the body is not {{\"prompt\": \"…\"}}: {error}")))?;
+        if ask.prompt.trim().is_empty() {
+            return Err(Problem::bad_request("`prompt` is blank: say what is to be done"));
+        }
+        if ask.prompt.len() > max_prompt_bytes {
+            return Err(Problem::bad_request(format!(
+                "`prompt` has {} bytes, at most {max_prompt_bytes} are taken (worker.max_prompt_bytes)",
+                ask.prompt.len()
+            )));
+        }
+        if ask.dry_run == Some(false) {
+            return Err(Problem::bad_request(
+                "this path only chooses: to have the chosen agent answer, send a job with \
+                 \"handoff\": {\"mode\": \"route\"} through POST /v1/jobs",
+            ));
+        }
+        Ok(ask)
+    }
+}
+
+/// `POST /v1/agents/route`: the agent for a prompt, or nobody; the agent does not answer it.
+pub(super) async fn route(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<RouteResult>, Problem> {
+    Media::json(&headers)?;
+    let text = body::read(&headers, body, &app.settings.http).await?;
+    let ask = Ask::parse(&text, app.settings.worker.max_prompt_bytes)?;
+    let _held = long_permit(&app)?;
+    let decision = tokio::select! {
+        decision = decide(&app, &ask) => decision.map_err(undecided)?,
+        () = app.closing.cancelled() => return Err(stopping("the server stopped before it had decided: ask again")),
+    };
+    for entry in decision.trail() {
+        app.agents.trails.append(&entry).await.map_err(|error| Problem::store_unavailable(&error.message))?;
+    }
+    Ok(Json(decision.result(None)))
+}
+
+async fn decide(app: &App, ask: &Ask) -> Result<Decision, JobError> {
+    let meter = Meter::default();
+    let deadline = Instant::now() + ROUTE_TIMEOUT;
+    let context = CallContext { meter: &meter, deadline, cancel: &app.closing, on_text: None };
+    let request = RouteRequest { threshold: ask.threshold, show_top_n: ask.show_top_n };
+    app.agents.router.route(&app.agents.registry.current(), &ask.prompt, &request, &context).await
+}
+
+/// What the router refused is the client's; what failed is the model server behind it.
+fn undecided(error: JobError) -> Problem {
+    match error.code {
+        ErrorCode::InvalidJob => Problem::bad_request(error.message),
+        ErrorCode::Cancelled => stopping("the server stopped before it had decided: ask again"),
+        code => Problem::new(StatusCode::BAD_GATEWAY, code.as_str(), error.message),
+    }
+}
+
+/// `GET /v1/handoffs/{execution_id}`: every decision of an execution, oldest first.
+pub(super) async fn trail(State(app): State<App>, PathText(id): PathText) -> Result<Json<Value>, Problem> {
+    // Execution ids are ours; what could not even be a job's id is none of them.
+    let trail = match JobId::parse(&id) {
+        Ok(_) => app.agents.trails.list(&id).await.map_err(|error| Problem::store_unavailable(&error.message))?,
+        Err(_) => Vec::new(),
+    };
+    if trail.is_empty() {
+        return Err(Problem::not_found("no handoff has this id: there was none, or its trail is no longer kept"));
+    }
+    Ok(Json(json!({"execution_id": id, "trail": trail})))
+}

@@ -1,0 +1,102 @@
+//! What results point at.
+
+use std::time::Duration;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::{App, extract::PathText, problem::Problem};
+use crate::job::{JobId, RawJson};
+
+/// `GET /v1/artifacts/{ref}`: the bytes behind a reference, given whole, percent-encoded or as the bare id.
+pub(super) async fn get(
+    State(app): State<App>,
+    PathText(given): PathText,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let reference = normalise(&given).ok_or_else(|| {
+        Problem::not_found("no artifact has that reference: it looks like artifact://<id> or cas://sha256:<hex>")
+    })?;
+    let bytes = find(&app, &reference).await?.ok_or_else(|| {
+        Problem::not_found(format!("nothing is kept at {reference}: it never was, or its time is over"))
+    })?;
+    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = format!("\"{digest}\"");
+    // A content address never changes its content; an artifact does when its job is started afresh.
+    let keep = if reference.starts_with("cas://") { "private, max-age=86400, immutable" } else { "private, no-cache" };
+    let fixed = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::CACHE_CONTROL, keep.to_owned()),
+        (header::ETAG, tag.clone()),
+    ];
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
+        return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
+    }
+    Ok((fixed, bytes).into_response())
+}
+
+async fn find(app: &App, reference: &str) -> Result<Option<Bytes>, Problem> {
+    let kept = (app.artifacts)(reference.to_owned()).await.map_err(|error| Problem::store_unavailable(&error))?;
+    let Some(id) = reference.strip_prefix("artifact://") else { return Ok(kept) };
+    match (kept, JobId::parse(id)) {
+        // A result small enough to stand in its document is kept there alone, under the job's id.
+        (None, Ok(job_id)) => {
+            let document = app.queue.result(&job_id, Duration::ZERO).await?;
+            Ok(document.as_ref().and_then(inline))
+        }
+        (kept, _) => Ok(kept),
+    }
+}
+
+/// The `result` member of a result document.
+fn inline(document: &RawJson) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Peek<'a> {
+        #[serde(borrow, default)]
+        result: Option<&'a RawValue>,
+    }
+    let peek: Peek<'_> = serde_json::from_slice(document.bytes()).ok()?;
+    peek.result.map(|result| document.bytes().slice_ref(result.get().as_bytes()))
+}
+
+/// The full form of a reference, where it can be one.
+fn normalise(given: &str) -> Option<String> {
+    // Ids are as free as job ids are: printable, bounded.
+    let id = |text: &str| JobId::parse(text).is_ok();
+    match given.split_once("://") {
+        Some(("artifact" | "cas", rest)) => id(rest).then(|| given.to_owned()),
+        Some(_) => None,
+        None if given.starts_with("sha256:") => id(given).then(|| format!("cas://{given}")),
+        None => id(given).then(|| format!("artifact://{given}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalise;
+
+    #[test]
+    fn references_are_taken_in_every_form_and_nothing_else_is() {
+        for (given, full) in [
+            ("0198-a", Some("artifact://0198-a")),
+            ("artifact://0198-a", Some("artifact://0198-a")),
+            ("cas://sha256:ab", Some("cas://sha256:ab")),
+            ("sha256:ab", Some("cas://sha256:ab")),
+            ("http://x", None),
+            ("artifact://", None),
+            ("a b", None),
+            ("a\nb", None),
+            ("", None),
+            (&"a".repeat(257), None),
+        ] {
+            assert_eq!(normalise(given).as_deref(), full, "{given}");
+        }
+    }
+}

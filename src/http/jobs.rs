@@ -1,0 +1,159 @@
+//! Jobs that are there: looking at them, and what people do to them. Dead letters and the queue's switch too.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use super::{
+    App,
+    extract::{PathId, Query},
+    problem::Problem,
+    submit::accepted,
+};
+use crate::{
+    job::JobId,
+    queue::{CancelOutcome, Decision, DecisionOutcome, JobFilter, JobState, JobView, QueueError, RetryOutcome},
+};
+
+/// Longest page of a list.
+const MAX_LIMIT: u64 = 1000;
+/// Page length where none is asked for.
+const DEFAULT_LIMIT: u64 = 50;
+/// Deepest place in the dead letters that can be asked for.
+const MAX_OFFSET: u64 = 1_000_000;
+
+/// How long the queue may take over a page.
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
+
+const STATES: [JobState; 7] = [
+    JobState::Queued,
+    JobState::Scheduled,
+    JobState::Running,
+    JobState::AwaitingApproval,
+    JobState::Completed,
+    JobState::Failed,
+    JobState::Cancelled,
+];
+
+/// `GET /v1/jobs`: latest first, without their results.
+pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Json<Value>, Problem> {
+    let state = query.get("status").map(state_of).transpose()?;
+    let filter = JobFilter { state, limit: limit(&query)? };
+    let mut jobs = in_time(app.queue.jobs(&filter)).await?;
+    for job in &mut jobs {
+        // A page of results could weigh hundreds of megabytes; the job's own page has its result.
+        job.result = None;
+    }
+    Ok(Json(json!({"jobs": jobs})))
+}
+
+fn state_of(word: &str) -> Result<JobState, Problem> {
+    STATES.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
+        let found: String = word.chars().take(40).collect();
+        let known = STATES.map(JobState::as_str).join(", ");
+        Problem::bad_request(format!("`status` must be one of {known}, found {found:?}"))
+    })
+}
+
+fn limit(query: &Query) -> Result<usize, Problem> {
+    let limit = query.number("limit", 1, MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// A page, unless the queue takes too long over it: nobody waits longer for a list, and one that was given up
+/// stops costing.
+async fn in_time<T>(page: impl Future<Output = Result<Vec<T>, QueueError>>) -> Result<Vec<T>, Problem> {
+    match tokio::time::timeout(LIST_PATIENCE, page).await {
+        Ok(page) => Ok(page?),
+        Err(_) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "queue_slow",
+            format!("the queue needs more than {} s for this page: ask for fewer", LIST_PATIENCE.as_secs()),
+        )
+        .with_header(header::RETRY_AFTER, "10")),
+    }
+}
+
+/// `GET /v1/jobs/{id}`.
+pub(super) async fn show(State(app): State<App>, PathId(id): PathId) -> Result<Json<JobView>, Problem> {
+    app.queue.job(&id).await?.map(Json).ok_or_else(|| unknown(&id))
+}
+
+/// No job has this id, or it was long ago.
+pub(super) fn unknown(id: &JobId) -> Problem {
+    Problem::not_found(format!("no job {id} is known: it never came in, or its result is no longer kept"))
+}
+
+/// `DELETE /v1/jobs/{id}`: asks that the job be cancelled.
+pub(super) async fn cancel(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+    match app.queue.cancel(&id).await? {
+        CancelOutcome::Accepted => Ok(accepted(&id)),
+        CancelOutcome::AlreadyEnded => Err(Problem::conflict(format!("job {id} has ended already"))),
+        CancelOutcome::Unknown => Err(unknown(&id)),
+    }
+}
+
+/// `POST /v1/jobs/{id}/approve`.
+pub(super) async fn approve(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+    decide(&app, &id, Decision::Approve).await
+}
+
+/// `POST /v1/jobs/{id}/reject`.
+pub(super) async fn reject(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+    decide(&app, &id, Decision::Reject).await
+}
+
+async fn decide(app: &App, id: &JobId, decision: Decision) -> Result<Response, Problem> {
+    match app.queue.decide(id, decision).await? {
+        DecisionOutcome::Accepted => Ok(accepted(id)),
+        DecisionOutcome::NotWaiting => Err(Problem::conflict(format!("job {id} does not wait for approval"))),
+        DecisionOutcome::Unknown => Err(unknown(id)),
+    }
+}
+
+/// `POST /v1/jobs/{id}/retry`: starts an ended job afresh.
+pub(super) async fn retry(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+    match app.queue.retry(&id).await? {
+        RetryOutcome::Accepted => Ok(accepted(&id)),
+        RetryOutcome::NotEnded => Err(Problem::conflict(format!("job {id} has not ended yet"))),
+        RetryOutcome::Unknown => Err(unknown(&id)),
+    }
+}
+
+/// `GET /v1/dead`: dead letters, latest first.
+pub(super) async fn dead(State(app): State<App>, query: Query) -> Result<Json<Value>, Problem> {
+    let offset = query.number("offset", 0, MAX_OFFSET)?.unwrap_or(0);
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let letters = in_time(app.queue.dead(offset, limit(&query)?)).await?;
+    Ok(Json(json!({"dead": letters})))
+}
+
+/// `POST /v1/dead/{job_id}/retry`.
+pub(super) async fn retry_dead(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+    match app.queue.retry_dead(&id).await? {
+        true => Ok(accepted(&id)),
+        false => Err(Problem::not_found(format!("no dead letter has the job id {id}"))),
+    }
+}
+
+/// `POST /v1/queue/pause`.
+pub(super) async fn pause(State(app): State<App>) -> Result<Response, Problem> {
+    set_paused(&app, true).await
+}
+
+/// `POST /v1/queue/resume`.
+pub(super) async fn resume(State(app): State<App>) -> Result<Response, Problem> {
+    set_paused(&app, false).await
+}
+
+async fn set_paused(app: &App, paused: bool) -> Result<Response, Problem> {
+    app.queue.set_paused(paused).await?;
+    tracing::info!(paused, "the queue's switch was moved over HTTP");
+    Ok((StatusCode::OK, Json(json!({"paused": paused}))).into_response())
+}

@@ -1,0 +1,26 @@
+//! The side server: health, metrics and the API.
+//!
+//! Handlers translate between HTTP and the queue, and decide nothing about jobs. Every error is a problem
+//! document; every request passes `guard` first. [`router::routes`](router) lists what there is.
+
+mod agents;
+mod app;
+mod artifacts;
+mod body;
+mod events;
+mod extract;
+mod guard;
+mod health;
+mod jobs;
+mod openapi;
+mod problem;
+mod rate;
+mod router;
+mod serve;
+mod stall;
+mod submit;
+
+pub use app::{AgentsApi, App, Check, CheckFn, Checks, FetchFn, RunFn};
+pub use problem::Problem;
+pub use router::{paths, router};
+pub use serve::{Peer, serve};

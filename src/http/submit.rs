@@ -1,0 +1,135 @@
+//! Jobs that come in over HTTP: queued, or run here at once.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    App,
+    body::{self, Media},
+    extract::Query,
+    problem::Problem,
+};
+use crate::{
+    job::{Job, JobId, JobResult, RawJson},
+    queue::Submission,
+};
+
+/// Longest `?wait=`, in seconds.
+const MAX_WAIT_SECS: u64 = 300;
+
+/// `POST /v1/jobs`: checks a job document and puts it in. 202 with its id; with `?wait=` 200 with the result
+/// when it comes in time.
+pub(super) async fn submit(
+    State(app): State<App>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let wait = query.number("wait", 0, MAX_WAIT_SECS)?.unwrap_or(0);
+    Media::json(&headers)?;
+    let raw = body::with_job_id(body::read(&headers, body, &app.settings.http).await?);
+    let job = Job::parse(&raw, &app.settings.job_limits())?;
+    let permit = if wait > 0 { Some(long_permit(&app)?) } else { None };
+    let job_id = job.job_id.clone();
+    app.queue
+        .submit(Submission {
+            job_id: job.job_id,
+            raw,
+            priority: job.priority,
+            run_at_ms: job.run_at_ms,
+            delay_ms: job.delay_ms,
+        })
+        .await?;
+    tracing::debug!(%job_id, "job submitted over HTTP");
+    let result = match permit {
+        Some(_held) => result_within(&app, &job_id, Duration::from_secs(wait)).await?,
+        None => None,
+    };
+    Ok(match result {
+        Some(result) => raw_json(&result),
+        None => accepted(&job_id),
+    })
+}
+
+async fn result_within(app: &App, job_id: &JobId, wait: Duration) -> Result<Option<RawJson>, Problem> {
+    tokio::select! {
+        result = app.queue.result(job_id, wait) => Ok(result?),
+        () = app.closing.cancelled() => Ok(None),
+    }
+}
+
+/// 202: the job is in; where to look for it.
+pub(super) fn accepted(job_id: &JobId) -> Response {
+    let path = format!("/v1/jobs/{}", utf8_percent_encode(job_id.as_str(), NON_ALPHANUMERIC));
+    let mut response = (StatusCode::ACCEPTED, Json(json!({"job_id": job_id}))).into_response();
+    if let Ok(location) = HeaderValue::from_str(&path) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// JSON as it stands, byte for byte.
+pub(super) fn raw_json(json: &RawJson) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], json.bytes().clone()).into_response()
+}
+
+/// A place among the requests that stay open. At their limit it is better to say so at once than to let
+/// health checks wait for a connection.
+pub(super) fn long_permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(&app.long).try_acquire_owned().map_err(|_| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_waiting",
+            "too many requests are waiting already (three quarters of http.max_connections): try again shortly",
+        )
+        .with_header(header::RETRY_AFTER, "2")
+    })
+}
+
+/// `POST /test/chat`: runs a job in this process and answers with its result, whatever its status. The body is
+/// a job document, a form with `prompt`, or nothing where the query has `prompt`.
+pub(super) async fn chat(
+    State(app): State<App>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<JobResult>, Problem> {
+    let media = Media::of(&headers)?;
+    let text = body::read(&headers, body, &app.settings.http).await?;
+    let message = match media {
+        Media::Json if !text.trim_ascii().is_empty() => text,
+        Media::Json => of_prompt(&query)?,
+        Media::Form => of_prompt(&Query::parse(&text)).or_else(|problem| of_prompt(&query).map_err(|_| problem))?,
+    };
+    let job = Job::parse(&body::with_job_id(message), &app.settings.job_limits())?;
+    let _held = long_permit(&app)?;
+    tokio::select! {
+        result = (app.run)(job) => Ok(Json(result)),
+        () = app.closing.cancelled() => {
+            Err(stopping("the server stopped before the job ended: submit it through POST /v1/jobs to survive that"))
+        }
+    }
+}
+
+/// 503: the server stopped while a request waited.
+pub(super) fn stopping(detail: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail)
+}
+
+fn of_prompt(form: &Query) -> Result<Bytes, Problem> {
+    let prompt = form.get("prompt").filter(|prompt| !prompt.trim().is_empty()).ok_or_else(|| {
+        Problem::bad_request("there is no prompt: send {\"prompt\": \"…\"} as JSON, or `prompt` in a form or the query")
+    })?;
+    Ok(json!({"prompt": prompt}).to_string().into())
+}

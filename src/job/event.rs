@@ -1,0 +1,84 @@
+//! What happens to a job while it lives.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The kinds of lifecycle events, in the order they usually come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "plain words; docs/protocol.md explains each")]
+pub enum EventKind {
+    Queued,
+    Started,
+    Intent,
+    Plan,
+    ToolStarted,
+    ToolFinished,
+    StepFinished,
+    AgentStarted,
+    Token,
+    AgentCompleted,
+    Handoff,
+    Tier,
+    Approval,
+    Retry,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl EventKind {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Started => "started",
+            Self::Intent => "intent",
+            Self::Plan => "plan",
+            Self::ToolStarted => "tool_started",
+            Self::ToolFinished => "tool_finished",
+            Self::StepFinished => "step_finished",
+            Self::AgentStarted => "agent_started",
+            Self::Token => "token",
+            Self::AgentCompleted => "agent_completed",
+            Self::Handoff => "handoff",
+            Self::Tier => "tier",
+            Self::Approval => "approval",
+            Self::Retry => "retry",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the stream of a job ends with this event.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// One event. `job_id` and `at` are added where it is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// What happened.
+    pub event: EventKind,
+    /// What fits: `tool`, `step`, `agent_id`, `text`, `error` ….
+    pub data: Map<String, Value>,
+}
+
+impl Event {
+    /// An event without data.
+    #[must_use]
+    pub fn new(event: EventKind) -> Self {
+        Self { event, data: Map::new() }
+    }
+
+    /// Adds a fact.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.data.insert(key.to_owned(), value.into());
+        self
+    }
+}

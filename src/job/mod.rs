@@ -1,0 +1,25 @@
+//! The wire types: what a producer sends, what it gets back, and the stable error codes.
+//!
+//! Pure: no clock, no I/O, no async. Everything else in the crate may use this room.
+
+mod budget;
+mod envelope;
+mod error;
+mod event;
+mod handoff;
+mod id;
+mod outcome;
+mod preview;
+mod raw;
+mod signal;
+
+pub use budget::{Budget, Meter, Spend, Tokens};
+pub use envelope::{Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority, Token};
+pub use error::{ErrorCode, JobError, Rejected};
+pub use event::{Event, EventKind};
+pub use handoff::Handoff;
+pub use id::JobId;
+pub use outcome::{Intent, IntentKind, IntentSource, JobResult, Lane, Metadata, Status, ToolCallRecord, ToolStatus};
+pub use preview::{PatchPreview, Preview};
+pub use raw::RawJson;
+pub use signal::completion_signal;

@@ -1,0 +1,128 @@
+//! The request as it goes over the wire.
+//!
+//! Members stand in one order, what changes least first: two requests that begin alike are alike byte for
+//! byte up to the first difference, which is what provider prompt caches need.
+
+use async_openai::types::chat::{
+    ChatCompletionMessageToolCall, ChatCompletionMessageToolCalls, ChatCompletionRequestAssistantMessage,
+    ChatCompletionRequestMessage, ChatCompletionRequestSystemMessage, ChatCompletionRequestToolMessage,
+    ChatCompletionRequestUserMessage, ChatCompletionStreamOptions, ChatCompletionTool, ChatCompletionTools,
+    FunctionCall, FunctionObject, ResponseFormat as WireFormat, ResponseFormatJsonSchema, ToolChoiceOptions,
+};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{
+    ChatRequest, Message, ResponseFormat, ToolCall, ToolChoice, ToolSpec,
+    quirks::{Bound, Format, Quirks},
+};
+
+/// The fields of Chat Completions that we send.
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<ChatCompletionTools>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<ToolChoiceOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<WireFormat>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<ChatCompletionStreamOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_cache_key: Option<&'a str>,
+    messages: Vec<ChatCompletionRequestMessage>,
+}
+
+/// What fills the fields that a request leaves open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Defaults {
+    pub(super) temperature: f64,
+    pub(super) max_tokens: u32,
+}
+
+/// Writes `request` for `model` in the manner that its server takes.
+pub(super) fn write(request: &ChatRequest, model: &str, defaults: Defaults, quirks: Quirks) -> Bytes {
+    let max_tokens = request.max_tokens.unwrap_or(defaults.max_tokens);
+    let body = Body {
+        model,
+        tools: request.tools.iter().map(|spec| tool(spec, quirks.strict)).collect(),
+        // "auto" is what servers do by themselves when tools are there.
+        tool_choice: match request.tool_choice {
+            _ if request.tools.is_empty() || !quirks.tool_choice => None,
+            ToolChoice::Auto => None,
+            ToolChoice::Required => Some(ToolChoiceOptions::Required),
+            ToolChoice::None => Some(ToolChoiceOptions::None),
+        },
+        response_format: request.response_format.as_ref().and_then(|wanted| format(wanted, quirks)),
+        temperature: quirks.temperature.then_some(request.temperature.unwrap_or(defaults.temperature)),
+        max_tokens: (quirks.bound == Bound::MaxTokens).then_some(max_tokens),
+        max_completion_tokens: (quirks.bound == Bound::MaxCompletionTokens).then_some(max_tokens),
+        stream: quirks.stream,
+        stream_options: (quirks.stream && quirks.stream_options)
+            .then_some(ChatCompletionStreamOptions { include_usage: Some(true), include_obfuscation: None }),
+        prompt_cache_key: request.prompt_cache_key.as_deref().filter(|_| quirks.prompt_cache_key),
+        messages: request.messages.iter().map(message).collect(),
+    };
+    // Strings, numbers and checked JSON: nothing in it can fail to be written.
+    serde_json::to_vec(&body).unwrap_or_default().into()
+}
+
+fn tool(spec: &ToolSpec, strict: bool) -> ChatCompletionTools {
+    ChatCompletionTools::Function(ChatCompletionTool {
+        function: FunctionObject {
+            name: spec.name.clone(),
+            description: Some(spec.description.clone()),
+            parameters: Some(spec.parameters.clone()),
+            strict: (spec.strict && strict).then_some(true),
+        },
+    })
+}
+
+fn format(wanted: &ResponseFormat, quirks: Quirks) -> Option<WireFormat> {
+    match quirks.format {
+        Format::Schema => Some(WireFormat::JsonSchema {
+            json_schema: ResponseFormatJsonSchema {
+                description: None,
+                name: wanted.name.clone(),
+                schema: wanted.schema.clone(),
+                strict: quirks.strict.then_some(true),
+            },
+        }),
+        Format::Object => Some(WireFormat::JsonObject),
+        Format::Plain => None,
+    }
+}
+
+fn message(message: &Message) -> ChatCompletionRequestMessage {
+    match message {
+        Message::System(text) => ChatCompletionRequestSystemMessage::from(text.as_str()).into(),
+        Message::User(text) => ChatCompletionRequestUserMessage::from(text.as_str()).into(),
+        Message::Assistant { text, calls } => {
+            let tool_calls: Vec<_> = calls.iter().map(call).collect();
+            ChatCompletionRequestAssistantMessage {
+                content: (!text.is_empty() || calls.is_empty()).then(|| text.as_str().into()),
+                tool_calls: (!tool_calls.is_empty()).then_some(tool_calls),
+                ..Default::default()
+            }
+            .into()
+        }
+        Message::Tool { call_id, content, .. } => {
+            ChatCompletionRequestToolMessage { content: content.as_str().into(), tool_call_id: call_id.clone() }.into()
+        }
+    }
+}
+
+fn call(call: &ToolCall) -> ChatCompletionMessageToolCalls {
+    ChatCompletionMessageToolCalls::Function(ChatCompletionMessageToolCall {
+        id: call.id.clone(),
+        function: FunctionCall { name: call.name.clone(), arguments: call.arguments.as_str().to_owned() },
+    })
+}

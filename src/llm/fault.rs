@@ -1,0 +1,133 @@
+//! What can go wrong with one request, and what follows from each kind: one table.
+
+use std::time::Duration;
+
+use super::quirks::Field;
+use crate::job::{ErrorCode, JobError};
+
+/// The kinds of failure. What is done about one is decided by its row in [`Kind::row`], nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The key is missing, wrong or not allowed to.
+    Auth,
+    /// Too many requests or tokens just now.
+    RateLimited,
+    /// The account is out of money or allowance.
+    Quota,
+    /// The conversation does not fit the model.
+    ContextTooLong,
+    /// Not reachable, overloaded, or silent for too long.
+    Unavailable,
+    /// Reachable, but not a model server at that address, or without that model.
+    Misconfigured,
+    /// The server or the model will not do this.
+    Refused,
+    /// The server does not know one field of the request.
+    FieldRefused(Field),
+    /// An answer that cannot be read, or holds nothing.
+    BadOutput,
+    /// An answer beyond our bounds.
+    TooLarge,
+    /// The connection ended before the answer did.
+    Cut,
+    /// The model ran into its token limit.
+    OutOfTokens,
+    /// The job's time is over.
+    Timeout,
+    /// The job was cancelled.
+    Cancelled,
+    /// The job's budget is used up.
+    OverBudget,
+}
+
+/// What follows from a kind.
+struct Row {
+    code: ErrorCode,
+    /// The same request may be sent again by this client.
+    retry: bool,
+    /// Another model may do better.
+    fallback: bool,
+    /// It speaks against the endpoint, for the circuit breaker.
+    trips: bool,
+}
+
+impl Kind {
+    #[rustfmt::skip]
+    fn row(self) -> Row {
+        use ErrorCode as E;
+        let (code, retry, fallback, trips) = match self {
+            Self::Auth            => (E::LlmAuth,        false, true,  false),
+            Self::RateLimited     => (E::LlmRateLimited, true,  true,  false),
+            Self::Quota           => (E::LlmQuota,       false, true,  false),
+            Self::ContextTooLong  => (E::LimitExceeded,  false, true,  false),
+            Self::Unavailable     => (E::LlmUnavailable, true,  true,  true),
+            Self::Misconfigured   => (E::LlmUnavailable, false, true,  false),
+            Self::Refused         => (E::LlmRefused,     false, false, false),
+            Self::FieldRefused(_) => (E::LlmRefused,     false, false, false),
+            Self::BadOutput       => (E::LlmBadOutput,   true,  true,  false),
+            Self::TooLarge        => (E::LlmBadOutput,   false, false, false),
+            Self::Cut             => (E::LlmTruncated,   true,  true,  true),
+            Self::OutOfTokens     => (E::LlmTruncated,   false, false, false),
+            Self::Timeout         => (E::Timeout,        false, false, false),
+            Self::Cancelled       => (E::Cancelled,      false, false, false),
+            Self::OverBudget      => (E::BudgetExceeded, false, false, false),
+        };
+        Row { code, retry, fallback, trips }
+    }
+}
+
+/// One failure.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    /// What was wrong and what to do. Holds no key and no address beyond the host.
+    pub(super) message: String,
+    /// The wait that the server asked for.
+    pub(super) wait: Option<Duration>,
+    /// `x-should-retry`, which wins over the kind.
+    pub(super) should_retry: Option<bool>,
+    /// Nothing failed: it is only too early, and too long to wait for here.
+    pub(super) defers: bool,
+}
+
+impl Fault {
+    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), wait: None, should_retry: None, defers: false }
+    }
+
+    pub(super) fn code(&self) -> ErrorCode {
+        self.kind.row().code
+    }
+
+    /// Whether this client may send the request again.
+    pub(super) fn retries(&self) -> bool {
+        let final_for_the_job = matches!(self.kind, Kind::Timeout | Kind::Cancelled | Kind::OverBudget);
+        if final_for_the_job { false } else { self.should_retry.unwrap_or(self.kind.row().retry) }
+    }
+
+    /// Whether another model may be asked.
+    pub(super) fn falls_back(&self) -> bool {
+        self.kind.row().fallback
+    }
+
+    /// Whether it counts against the endpoint.
+    pub(super) fn trips_breaker(&self) -> bool {
+        self.kind.row().trips
+    }
+
+    /// As a job fails with it.
+    pub(super) fn into_job_error(self) -> JobError {
+        let code = self.code();
+        // Where the code is retryable in general but this kind can never pass, the job is not tried again.
+        let retryable = code.retryable() && !matches!(self.kind, Kind::Misconfigured | Kind::TooLarge);
+        let error = JobError::new(code, self.message).with_retryable(retryable).with_retry_after(self.wait);
+        JobError { deferred: self.defers, ..error }
+    }
+}
+
+impl From<JobError> for Fault {
+    /// A refusal of the job's meter.
+    fn from(error: JobError) -> Self {
+        Self::new(Kind::OverBudget, error.message)
+    }
+}

@@ -1,0 +1,35 @@
+-- Appends events to the streams of jobs.
+-- KEYS the streams
+-- ARGV 1 ttl seconds, from the event that ends the job (or the one that queued it) on  2 most entries of a stream
+--      3 "1" when an earlier call may have done this already,
+--      then per stream: how many events, and per event: name, data, "1" for one that ends the job, else "0"
+-- Returns how many were written.
+local at, written = 4, 0
+for _, key in ipairs(KEYS) do
+  local count = tonumber(ARGV[at])
+  at = at + 1
+  local expires = false
+  for i = 1, count do
+    local name, data, last = ARGV[at], ARGV[at + 1], ARGV[at + 2] == '1'
+    at = at + 3
+    expires = expires or last or name == 'queued'
+    local known = false
+    if last or ARGV[3] == '1' then
+      local tail = redis.call('XREVRANGE', key, '+', '-', 'COUNT', last and 1 or 64)
+      for _, entry in ipairs(tail) do
+        local event, text = entry[2][2], entry[2][4]
+        if last then
+          known = event == 'completed' or event == 'failed' or event == 'cancelled'
+        elseif event == name and text == data then
+          known = true
+        end
+      end
+    end
+    if not known then
+      redis.call('XADD', key, 'MAXLEN', '~', ARGV[2], '*', 'event', name, 'data', data)
+      written = written + 1
+    end
+  end
+  if expires then redis.call('EXPIRE', key, ARGV[1]) end
+end
+return written

@@ -1,0 +1,267 @@
+//! Everything that is not taking and ending jobs.
+
+use ::redis::{Cmd, cmd};
+use bytes::Bytes;
+
+use super::{
+    claim::read,
+    core::{Core, RECENT},
+    envelope::{Envelope, WAITED},
+    finish::Queued,
+    keys::Intake,
+    scripts,
+};
+use crate::{
+    job::{Event, EventKind, Job, JobId, Priority},
+    queue::{CancelOutcome, DeadLetter, Decision, DecisionOutcome, QueueError, RetryOutcome, Submission, stamp},
+    settings::PopSide,
+};
+
+/// Dead letters read at a time while one is looked for.
+const PAGE: isize = 200;
+
+impl Core {
+    fn first_intake(&self) -> Result<&Intake, QueueError> {
+        let list = self.names.intakes.iter().find(|keys| keys.stream.is_none());
+        list.ok_or_else(|| QueueError("no list is configured: set queue.intake to [list]".into()))
+    }
+
+    /// Puts a job in.
+    pub(super) async fn submit(&self, job: Submission) -> Result<(), QueueError> {
+        let keys = self.first_intake()?;
+        let sealed = || Envelope::fresh(&job.raw, WAITED);
+        let due = match (job.run_at_ms, job.delay_ms) {
+            (Some(at), _) => Some(format!("@{at}")),
+            (None, Some(delay)) if delay > 0 => Some(delay.to_string()),
+            _ => None,
+        };
+        let push = match self.config.pop_side {
+            PopSide::Left => "RPUSH",
+            PopSide::Right => "LPUSH",
+        };
+        let (target, text, how) = match (&due, job.priority) {
+            (Some(_), _) => (&keys.ready[..], sealed(), "DELAY"),
+            (None, Priority::High) => (&keys.high[..], sealed(), "RPUSH"),
+            (None, Priority::Low) => (&keys.low[..], sealed(), "RPUSH"),
+            (None, Priority::Normal) => (&*keys.name, job.raw.to_vec(), push),
+        };
+        let mut call = scripts::SUBMIT.on(&[&keys.jobs, &keys.recent, target, &keys.delayed, &keys.bodies]);
+        call.arg(job.job_id.as_str()).arg(text).arg(how).arg(due.as_deref().unwrap_or("0"));
+        call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control);
+        let mut answers = self.work.run(&[self.queued_event(&job.job_id), call]).await?;
+        let _: u8 = read(answers.pop())?;
+        if due.is_some() {
+            self.sweep_now.notify_one();
+        }
+        Ok(())
+    }
+
+    fn queued_event(&self, job_id: &JobId) -> Cmd {
+        let event = Queued::new(job_id, Event::new(EventKind::Queued));
+        let mut call = scripts::EVENTS.on(&[self.names.events(job_id)]);
+        call.arg(self.config.result_ttl).arg(self.config.events_max_len).arg(0);
+        call.arg(1).arg(event.name).arg(&event.data[..]).arg(0);
+        call
+    }
+
+    /// Asks that a job be cancelled.
+    pub(super) async fn cancel(&self, job_id: &JobId) -> Result<CancelOutcome, QueueError> {
+        if self.has_ended(job_id).await? {
+            return Ok(CancelOutcome::AlreadyEnded);
+        }
+        let call = |keys: &Intake| {
+            let mut call = scripts::CANCEL.on(&[
+                &keys.jobs,
+                &keys.cancelled,
+                &keys.delayed,
+                &keys.bodies,
+                &keys.parked,
+                &keys.ready,
+            ]);
+            call.arg(job_id.as_str()).arg(&self.names.control);
+            call
+        };
+        if self.first_that_did(call).await? > 0 {
+            return Ok(CancelOutcome::Accepted);
+        }
+        // It may have ended between the two looks.
+        Ok(if self.has_ended(job_id).await? { CancelOutcome::AlreadyEnded } else { CancelOutcome::Unknown })
+    }
+
+    async fn has_ended(&self, job_id: &JobId) -> Result<bool, QueueError> {
+        read(Some(self.work.one(cmd("EXISTS").arg(self.names.closing(job_id)).take()).await))
+    }
+
+    /// The greatest answer of any intake.
+    async fn first_that_did(&self, call: impl Fn(&Intake) -> Cmd) -> Result<i64, QueueError> {
+        let calls: Vec<Cmd> = self.names.intakes.iter().map(call).collect();
+        let answers: Result<Vec<i64>, _> =
+            self.work.run(&calls).await?.into_iter().map(|answer| read(Some(answer))).collect();
+        Ok(answers?.into_iter().max().unwrap_or(-1))
+    }
+
+    /// Approves or rejects a parked job.
+    pub(super) async fn decide(&self, job_id: &JobId, decision: Decision) -> Result<DecisionOutcome, QueueError> {
+        let approved = if decision == Decision::Approve { "true" } else { "false" };
+        let call = |keys: &Intake| {
+            let mut call = scripts::DECIDE.on(&[&keys.jobs, &keys.bodies, &keys.parked, &keys.ready]);
+            call.arg(job_id.as_str()).arg(approved).arg(&self.names.control);
+            call
+        };
+        Ok(match self.first_that_did(call).await? {
+            1 => DecisionOutcome::Accepted,
+            0 => DecisionOutcome::NotWaiting,
+            _ if self.has_ended(job_id).await? => DecisionOutcome::NotWaiting,
+            _ => DecisionOutcome::Unknown,
+        })
+    }
+
+    /// Starts an ended job afresh.
+    pub(super) async fn retry(&self, job_id: &JobId) -> Result<RetryOutcome, QueueError> {
+        let mut closing = self.closing(self.names.closing(job_id)).await?;
+        if closing.is_none() {
+            if self.record(job_id).await?.is_some() {
+                return Ok(RetryOutcome::NotEnded);
+            }
+            // A retry that was cut off after it made room.
+            closing = self.closing(self.names.former(job_id)).await?;
+        }
+        let Some(closing) = closing else { return Ok(RetryOutcome::Unknown) };
+        let Some(message) = closing.message else {
+            return Err(QueueError(
+                "the job was larger than results.keep_job_max_bytes and is not kept: submit it again".into(),
+            ));
+        };
+        let keys = self.names.intakes.iter().find(|keys| *keys.name == *closing.facts.intake);
+        let keys = keys.map_or_else(|| self.first_intake(), Ok)?;
+        self.reopen(job_id).await?;
+        let mut call = scripts::SUBMIT.on(&[&keys.jobs, &keys.recent, &keys.ready, &keys.delayed, &keys.bodies]);
+        call.arg(job_id.as_str()).arg(Envelope::fresh(&message, WAITED)).arg("RPUSH").arg(0);
+        call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control);
+        let mut answers = self.work.run(&[self.queued_event(job_id), call]).await?;
+        let _: u8 = read(answers.pop())?;
+        Ok(RetryOutcome::Accepted)
+    }
+
+    /// Makes room for a new result, signal and story of a job.
+    async fn reopen(&self, job_id: &JobId) -> Result<(), QueueError> {
+        let call =
+            scripts::REOPEN.on(&[self.names.closing(job_id), self.names.former(job_id), self.names.result(job_id)]);
+        let answers = self
+            .work
+            .run(&[
+                call,
+                cmd("DEL").arg(self.names.events(job_id)).take(),
+                cmd("DEL").arg(self.names.signalled(job_id)).take(),
+            ])
+            .await?;
+        for answer in answers {
+            let _: i64 = read(Some(answer))?;
+        }
+        Ok(())
+    }
+
+    /// Dead letters, latest first: those of the first intake, then of the next.
+    pub(super) async fn dead(&self, mut offset: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let mut letters = Vec::new();
+        for dead in self.names.dead_lists() {
+            let wanted = limit - letters.len();
+            if wanted == 0 {
+                break;
+            }
+            let answers = self
+                .work
+                .run(&[
+                    cmd("LLEN").arg(dead).take(),
+                    cmd("LRANGE").arg(dead).arg(offset).arg(offset + wanted - 1).take(),
+                ])
+                .await?;
+            let mut answers = answers.into_iter();
+            let length: usize = read(answers.next())?;
+            let page: Vec<Vec<u8>> = read(answers.next())?;
+            letters.extend(page.iter().filter_map(|text| serde_json::from_slice::<DeadLetter>(text).ok()));
+            offset = offset.saturating_sub(length);
+        }
+        Ok(letters)
+    }
+
+    /// The letters of a job, with their text as it stands.
+    async fn letters(&self, dead: &str, job_id: &JobId) -> Result<Vec<(Bytes, DeadLetter)>, QueueError> {
+        let mut found = Vec::new();
+        let mut from = 0;
+        loop {
+            let page: Vec<Vec<u8>> =
+                read(Some(self.work.one(cmd("LRANGE").arg(dead).arg(from).arg(from + PAGE - 1).take()).await))?;
+            let whole = page.len() as isize == PAGE;
+            for text in page {
+                let letter: Option<DeadLetter> = serde_json::from_slice(&text).ok();
+                let letter = letter.filter(|letter| letter.job_id.as_deref() == Some(job_id.as_str()));
+                found.extend(letter.map(|letter| (Bytes::from(text), letter)));
+            }
+            if !whole {
+                return Ok(found);
+            }
+            from += PAGE;
+        }
+    }
+
+    /// Puts the latest dead letter of a job back.
+    pub(super) async fn retry_dead(&self, job_id: &JobId) -> Result<bool, QueueError> {
+        for dead in self.names.dead_lists() {
+            let Some((text, letter)) = self.letters(dead, job_id).await?.into_iter().next() else { continue };
+            let message = letter.message();
+            let home = |keys: &&Intake| letter.source.as_deref().map_or(keys.dead == dead, |name| *keys.name == *name);
+            let keys = self.names.intakes.iter().find(home).map_or_else(|| self.first_intake(), Ok)?;
+            // The result of the failed run makes room, so that the new one is not taken for a duplicate.
+            if let Some(id) =
+                Job::parse(&message, &self.config.limits).map_or_else(|r| r.job_id, |job| Some(job.job_id))
+            {
+                self.reopen(&id).await?;
+            }
+            let mut call = scripts::REVIVE.on(&[dead, &keys.ready, &keys.jobs, &keys.recent]);
+            call.arg(&text[..]).arg([format!(":{WAITED}::0:").as_bytes(), &message[..]].concat());
+            call.arg(job_id.as_str()).arg(RECENT).arg(&self.names.control);
+            let mut answers = self.work.run(&[self.queued_event(job_id), call]).await?;
+            if read(answers.pop())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Throws dead letters away.
+    pub(super) async fn discard_dead(&self, job_id: Option<&JobId>) -> Result<u64, QueueError> {
+        let mut gone = 0;
+        for dead in self.names.dead_lists() {
+            match job_id {
+                None => {
+                    let answers = self.work.run(&[cmd("LLEN").arg(dead).take(), cmd("DEL").arg(dead).take()]).await?;
+                    gone += read::<u64>(answers.into_iter().next())?;
+                }
+                Some(job_id) => {
+                    for (text, _) in self.letters(dead, job_id).await? {
+                        let remove = cmd("LREM").arg(dead).arg(1).arg(&text[..]).take();
+                        gone += read::<u64>(Some(self.work.one(remove).await))?;
+                    }
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Stops or starts the taking of jobs everywhere.
+    pub(super) async fn set_paused(&self, paused: bool) -> Result<(), QueueError> {
+        let mut calls: Vec<Cmd> = self
+            .names
+            .intakes
+            .iter()
+            .map(|keys| match paused {
+                true => cmd("SET").arg(&keys.paused).arg(stamp::now()).take(),
+                false => cmd("DEL").arg(&keys.paused).take(),
+            })
+            .collect();
+        calls.push(cmd("PUBLISH").arg(&self.names.control).arg("wake").take());
+        self.work.run(&calls).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! What Redis has to be like, asked at the start.
+
+use ::redis::{Value, cmd};
+
+use super::core::Core;
+use crate::queue::QueueError;
+
+/// Pops with a count came with 6.2.
+const OLDEST: (u32, u32) = (6, 2);
+
+/// Refuses a server that cannot do the work, or (with `queue.durable`) may lose it; warns otherwise.
+pub(super) async fn run(core: &Core) -> Result<(), QueueError> {
+    let answer = core.work.one(cmd("INFO").take()).await?;
+    for info in texts(answer) {
+        let field =
+            |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        if let Some(version) = field("redis_version") {
+            let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+            if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < OLDEST {
+                return Err(QueueError(format!("redis {version} is too old: 6.2 or newer is needed")));
+            }
+        }
+        let mut faults = Vec::new();
+        if let Some(policy) = field("maxmemory_policy").filter(|policy| *policy != "noeviction") {
+            faults.push(format!("maxmemory-policy is {policy}: jobs may be evicted; set it to noeviction"));
+        }
+        if field("aof_enabled") == Some("0") {
+            faults.push(
+                "appendonly is off: a crash of redis loses what came since its last snapshot; set appendonly yes"
+                    .into(),
+            );
+        }
+        if core.config.durable.is_some() && !faults.is_empty() {
+            return Err(QueueError(format!("queue.durable is on, but {}", faults.join("; and "))));
+        }
+        for fault in faults {
+            tracing::warn!("redis: {fault}");
+        }
+    }
+    Ok(())
+}
+
+/// One text per server: a cluster answers with those of all nodes.
+fn texts(answer: Value) -> Vec<String> {
+    match answer {
+        Value::BulkString(text) => vec![String::from_utf8_lossy(&text).into_owned()],
+        Value::VerbatimString { text, .. } => vec![text],
+        Value::Map(nodes) => nodes.into_iter().flat_map(|(_, answer)| texts(answer)).collect(),
+        Value::Array(nodes) => nodes.into_iter().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}

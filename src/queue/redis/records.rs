@@ -1,0 +1,200 @@
+//! What is known of jobs: the records of those that live, the closing records of those that ended.
+
+use std::collections::HashSet;
+
+use ::redis::{Cmd, cmd};
+use bytes::Bytes;
+
+use super::{
+    claim::{Taken, read},
+    core::Core,
+    keys::Intake,
+    stream,
+};
+use crate::{
+    job::{Job, JobId, RawJson, Rejected},
+    queue::{
+        JobFilter, JobState, JobView, QueueError,
+        closing::{Closing, Facts},
+        stamp,
+    },
+};
+
+/// Jobs looked up in one go.
+const PAGE: usize = 200;
+/// Bytes of a closing record read for a list of jobs: enough for all of a failed one.
+const GLANCE: usize = 16 << 10;
+
+/// `state:created:started:attempts:claim`, as the scripts write it. The claim is also the name of the body of
+/// a job that waits (`S`, `A`).
+pub(super) struct Record {
+    state: char,
+    created: Option<u64>,
+    started: Option<u64>,
+    attempts: u32,
+    claim: String,
+}
+
+impl Record {
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(5, ':');
+        let state = parts.next()?.chars().next()?;
+        let mut number = || parts.next().map(|part| part.parse::<u64>().ok());
+        let (created, started, attempts) = (number()?, number()?, number()?);
+        let claim = parts.next()?.to_owned();
+        let attempts = attempts.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        Some(Self { state, created, started, attempts, claim })
+    }
+
+    fn view(&self, job_id: &JobId, state: JobState, pending: Option<RawJson>) -> JobView {
+        JobView {
+            job_id: job_id.clone(),
+            state,
+            lane: None,
+            attempts: self.attempts,
+            created_at: self.created.map(stamp::of),
+            started_at: self.started.map(stamp::of),
+            completed_at: None,
+            result: None,
+            error: None,
+            pending,
+        }
+    }
+}
+
+impl Core {
+    /// The closing record of a job.
+    pub(super) async fn closing(&self, key: String) -> Result<Option<Closing>, QueueError> {
+        let text: Option<Vec<u8>> = read(Some(self.work.one(cmd("GET").arg(key).take()).await))?;
+        Ok(text.and_then(|text| Closing::read(&text.into())))
+    }
+
+    /// The job of a message that has ended, with what its orchestrator keeps where it came as a token.
+    pub(super) async fn ended_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError> {
+        let Some(closing) = self.closing(self.names.closing(job_id)).await? else { return Ok(None) };
+        let Some(message) = closing.message else { return Ok(None) };
+        let intake = self.names.intakes.iter().position(|intake| *intake.name == *closing.facts.intake).unwrap_or(0);
+        let mut taken = [Taken::open(self, intake, String::new(), message.to_vec())];
+        stream::complete(self, &mut taken).await?;
+        let [taken] = taken;
+        Ok(Some(taken.job))
+    }
+
+    /// The record of a job that lives, and where.
+    pub(super) async fn record(&self, job_id: &JobId) -> Result<Option<(usize, Record)>, QueueError> {
+        let ask = |keys: &Intake| cmd("HGET").arg(&keys.jobs).arg(job_id.as_str()).take();
+        let asks: Vec<_> = self.names.intakes.iter().map(ask).collect();
+        for (intake, answer) in self.work.run(&asks).await?.into_iter().enumerate() {
+            let text: Option<String> = read(Some(answer))?;
+            if let Some(record) = text.and_then(|text| Record::read(&text)) {
+                return Ok(Some((intake, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is known of a job, with its result.
+    pub(super) async fn view(&self, job_id: &JobId) -> Result<Option<JobView>, QueueError> {
+        if let Some(closing) = self.closing(self.names.closing(job_id)).await? {
+            return Ok(Some(closing.view(job_id, true)));
+        }
+        let Some((intake, record)) = self.record(job_id).await? else { return Ok(None) };
+        Ok(self.live_views(vec![(job_id.clone(), intake, record)]).await?.pop())
+    }
+
+    /// Jobs, latest first.
+    pub(super) async fn views(&self, filter: &JobFilter) -> Result<Vec<JobView>, QueueError> {
+        let mut found = Vec::new();
+        for ids in self.recent().await?.chunks(PAGE) {
+            let views = self.page(ids).await?;
+            found.extend(views.into_iter().filter(|view| filter.state.is_none_or(|state| state == view.state)));
+            if found.len() >= filter.limit {
+                break;
+            }
+        }
+        found.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        found.truncate(filter.limit);
+        Ok(found)
+    }
+
+    /// Ids of jobs that came lately, of every intake in turn, so that each is as recent as its place.
+    async fn recent(&self) -> Result<Vec<JobId>, QueueError> {
+        let asks: Vec<_> =
+            self.names.intakes.iter().map(|keys| cmd("LRANGE").arg(&keys.recent).arg(0).arg(-1).take()).collect();
+        let mut lists = Vec::new();
+        for answer in self.work.run(&asks).await? {
+            let ids: Vec<String> = read(Some(answer))?;
+            lists.push(ids.into_iter());
+        }
+        let mut seen = HashSet::new();
+        let mut ids = Vec::new();
+        while lists.iter().any(|list| list.len() > 0) {
+            for id in lists.iter_mut().filter_map(Iterator::next) {
+                if seen.insert(id.clone()) {
+                    ids.extend(JobId::parse(&id).ok());
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// What is known of these jobs, in two round trips.
+    async fn page(&self, ids: &[JobId]) -> Result<Vec<JobView>, QueueError> {
+        let mut calls: Vec<Cmd> = Vec::new();
+        for id in ids {
+            calls.push(cmd("GETRANGE").arg(self.names.closing(id)).arg(0).arg(GLANCE - 1).take());
+            calls.extend(self.names.intakes.iter().map(|keys| cmd("HGET").arg(&keys.jobs).arg(id.as_str()).take()));
+        }
+        let mut answers = self.work.run(&calls).await?.into_iter();
+        let (mut views, mut live) = (Vec::new(), Vec::new());
+        for id in ids {
+            let text: Vec<u8> = read(answers.next())?;
+            let mut record = None;
+            for (intake, answer) in answers.by_ref().take(self.names.intakes.len()).enumerate() {
+                let text: Option<String> = read(Some(answer))?;
+                record = record.or(text.and_then(|text| Some((id.clone(), intake, Record::read(&text)?))));
+            }
+            match glance(id, text.into()) {
+                Some(view) => views.push(view),
+                None => live.extend(record),
+            }
+        }
+        views.extend(self.live_views(live).await?);
+        Ok(views)
+    }
+
+    /// Jobs that have not ended, from their records and what is left of them elsewhere.
+    async fn live_views(&self, live: Vec<(JobId, usize, Record)>) -> Result<Vec<JobView>, QueueError> {
+        let mut calls: Vec<Cmd> = Vec::new();
+        for (_, intake, record) in &live {
+            let keys = &self.names.intakes[*intake];
+            calls.push(cmd("HGET").arg(&keys.parked).arg(&record.claim).take());
+            calls.push(cmd("HEXISTS").arg(&keys.bodies).arg(&record.claim).take());
+        }
+        if calls.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut answers = self.work.run(&calls).await?.into_iter();
+        let mut views = Vec::with_capacity(live.len());
+        for (id, _, record) in live {
+            let pending: Option<Vec<u8>> = read(answers.next())?;
+            let state = match (record.state, read(answers.next())?) {
+                ('R', _) => JobState::Running,
+                ('A', true) => JobState::AwaitingApproval,
+                ('S', true) => JobState::Scheduled,
+                _ => JobState::Queued,
+            };
+            views.push(record.view(&id, state, pending.map(RawJson::from_trusted)));
+        }
+        Ok(views)
+    }
+}
+
+/// An ended job from the beginning of its closing record: whole where that is short, else without its error.
+fn glance(job_id: &JobId, text: Bytes) -> Option<JobView> {
+    if let Some(closing) = Closing::read(&text) {
+        return Some(closing.view(job_id, false));
+    }
+    let line = text.split(|byte| *byte == b'\n').next()?;
+    Some(Facts::read(std::str::from_utf8(line).ok()?)?.view(job_id))
+}

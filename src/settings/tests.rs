@@ -1,0 +1,136 @@
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Env {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load(yaml: &str, pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    Settings::load(Some(&path), &env(pairs))
+}
+
+#[test]
+fn the_shipped_file_is_the_defaults() {
+    let shipped = load(include_str!("../../config.yaml"), &[]).unwrap();
+    assert_eq!(format!("{shipped:?}"), format!("{:?}", Settings::default()));
+}
+
+#[test]
+fn the_shipped_file_names_every_key() {
+    let text = include_str!("../../config.yaml");
+    let shown: Value = serde_json::from_str(&Settings::default().shown()).unwrap();
+    for (section, keys) in shown.as_object().unwrap() {
+        let start = text.find(&format!("\n{section}:\n")).unwrap_or_else(|| panic!("no section {section}"));
+        let body = &text[start + 1..];
+        let end = body.find("\n\n").unwrap_or(body.len());
+        for key in keys.as_object().unwrap().keys() {
+            assert!(body[..end].contains(&format!(" {key}:")), "{section}.{key} is not in config.yaml");
+        }
+    }
+}
+
+#[test]
+fn variables_win_and_are_read_as_the_key_needs() {
+    let settings = load(
+        "worker: {concurrency: 4}\nllm: {model: '${MODEL:-small}', base_url: '${URL}'}",
+        &[
+            ("URL", "http://127.0.0.1:1/v1"),
+            ("AGENT_RUNNER__WORKER__CONCURRENCY", "9"),
+            ("AGENT_RUNNER__EGRESS__ALLOW", "127.0.0.1:9000, api.internal"),
+            ("AGENT_RUNNER__EGRESS__PORTS", "[80, 8080]"),
+            ("AGENT_RUNNER__QUEUE__DURABLE", "true"),
+            ("AGENT_RUNNER__HTTP__TOKEN", "12345"),
+            ("AGENT_RUNNER__ROUTING__THRESHOLD", "0.25"),
+            ("PORT", "9999"),
+            ("REDIS_URL", "redis://example:1"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(settings.worker.concurrency, 9);
+    assert_eq!(settings.egress.allow, ["127.0.0.1:9000", "api.internal"]);
+    assert_eq!(settings.egress.ports, [80, 8080]);
+    assert!(settings.queue.durable && settings.http.token.is_some());
+    assert_eq!(settings.http.bind, "127.0.0.1:9999");
+    assert_eq!((settings.llm.model.as_str(), settings.routing.threshold), ("small", Some(0.25)));
+    assert_eq!(settings.provider(), Provider::Openai);
+}
+
+#[test]
+fn every_fault_gets_its_own_line() {
+    let error = load(
+        "worker: {concurency: 4, grace_secs: soon}\nqueues: {}\nhttp: {bind: nowhere}\nqueue: {pop_side: up, lists: [{nam: a}]}",
+        &[("AGENT_RUNNER__RETRY__BASE_MS", "fast")],
+    )
+    .unwrap_err();
+    let text = error.to_string();
+    for part in [
+        "worker.concurency: unknown key; did you mean `concurrency`?",
+        "worker.grace_secs: ",
+        "queues: unknown key; did you mean `queue`?",
+        "queue.pop_side: ",
+        "queue.lists[0].nam: unknown key; did you mean `name`?",
+        "retry.base_ms: ",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(part)), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn an_open_address_needs_a_token() {
+    for (yaml, good) in [
+        ("http: {bind: '0.0.0.0:8082'}", false),
+        ("http: {bind: '[::]:8082'}", false),
+        ("http: {bind: '0.0.0.0:8082', token: t}", true),
+        ("http: {bind: '0.0.0.0:8082', allow_anonymous: true}", true),
+        ("http: {bind: '[::1]:8082'}", true),
+        ("http: {bind: 'localhost:8082'}", true),
+    ] {
+        assert_eq!(load(yaml, &[]).is_ok(), good, "{yaml}");
+    }
+}
+
+#[test]
+fn a_missing_variable_is_named() {
+    let error = load("redis: {url: 'redis://${NOT_THERE}'}", &[]).unwrap_err();
+    assert_eq!(error.0, ["redis.url: the variable NOT_THERE is not set: set it, or write ${NOT_THERE:-default}"]);
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let settings = load("llm: {api_key: sk-canary}\nhttp: {token: canary}", &[]).unwrap();
+    assert!(!format!("{settings:?}").contains("canary"));
+}
+
+#[test]
+fn expressions_that_would_exhaust_the_stack_are_told_before_they_are_parsed() {
+    let nested = |n: usize| format!("{}a{}", "(".repeat(n), ")".repeat(n));
+    for good in [
+        "output.price < 500",
+        &nested(limits::MAX_EXPRESSION_NESTING),
+        "output.text == '((((((((((' || has(output.b)",
+        r#"output.text == "\"((((((((((" "#,
+        r"output.text == r'\' || output.text == '(((((((((('",
+        "'''it's ((((((((((''' == output.x",
+        "a // ((((((((((((\n && b",
+        "[[[[[[[[1]]]]]]]] == [[[[[[[[1]]]]]]]]",
+    ] {
+        assert_eq!(limits::expression_fault(good), None, "{good}");
+    }
+    let deep = nested(limits::MAX_EXPRESSION_NESTING + 1);
+    for bad in [
+        deep.clone(),
+        format!("'))))))))))' == {deep}"),
+        format!(r"r'\' == {deep} || 'x' == x"),
+        format!(r"br'\' == {deep} || 'x' == x"),
+        format!(r"'\\' == {deep} || 'x' == x"),
+        format!("'''a'b''' == {deep} || 'x' == x"),
+        format!("a // '\n == {deep} || 'x' == x"),
+        format!("'\n == {deep} || 'x' == x"),
+        "[{(".repeat(3),
+        "x".repeat(limits::MAX_EXPRESSION_BYTES + 1),
+    ] {
+        assert!(limits::expression_fault(&bad).is_some(), "{bad}");
+    }
+}

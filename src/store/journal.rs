@@ -1,0 +1,234 @@
+//! What a job has paid for, changed or been given from outside, written down before the next step.
+//!
+//! A redelivered job walks the same path again; each step that is on record gives the recorded value instead of
+//! being done again. Steps are told apart by name; where a name comes twice, its values are given in order.
+//! A job that has ended can be walked through once more from its record alone: that is a replay.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use super::{SharedStore, StoreError};
+use crate::job::{ErrorCode, JobError, JobId, Meter, RawJson, Spend};
+
+/// The record of one job. Read from the store on first use: jobs that need no step pay nothing for it.
+pub struct Journal {
+    store: SharedStore,
+    key: String,
+    ttl: Duration,
+    keep_max: usize,
+    replays: bool,
+    /// Something is on record, of this delivery or an earlier one.
+    used: AtomicBool,
+    recorded: Mutex<Option<Recorded>>,
+}
+
+/// One entry as it lies in the store.
+#[derive(Serialize, Deserialize)]
+enum Line {
+    /// A step that was done.
+    Step { step: String, value: RawJson, spend: Spend },
+    /// A step that failed: it is done again, but a replay fails with it.
+    Failed { step: String, error: JobError, spend: Spend },
+    /// The job was put back for a rate limit; all its waits together, in milliseconds.
+    Waited { ms: u64, spend: Spend },
+    /// The result stands: what comes after this belongs to a job that was started afresh.
+    End,
+}
+
+#[derive(Default)]
+struct Recorded {
+    steps: FxHashMap<String, VecDeque<RawJson>>,
+    failures: FxHashMap<String, JobError>,
+    waited: Duration,
+}
+
+impl Journal {
+    /// The journal of `job_id`, kept for `ttl` after its last entry. Inputs up to `keep_max` bytes are kept with it.
+    #[must_use]
+    pub fn new(store: SharedStore, job_id: &JobId, ttl: Duration, keep_max: usize) -> Self {
+        let key = format!("journal:{job_id}");
+        Self { store, key, ttl, keep_max, replays: false, used: AtomicBool::new(false), recorded: Mutex::new(None) }
+    }
+
+    /// The journal of a job that has ended, to be read only: a step that is not on record fails.
+    #[must_use]
+    pub fn replay(store: SharedStore, job_id: &JobId) -> Self {
+        Self { replays: true, ..Self::new(store, job_id, Duration::ZERO, 0) }
+    }
+
+    /// Whether the job is only walked through once more: nothing may be sent anywhere.
+    #[must_use]
+    pub fn replays(&self) -> bool {
+        self.replays
+    }
+
+    /// The value of `step`: the recorded one, or else that of `work`, which is recorded before it is returned.
+    /// With the first step of a redelivered job the meter is set to what had been spent before.
+    pub async fn step<T, F>(&self, step: &str, meter: &Meter, work: F) -> Result<T, JobError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: Future<Output = Result<T, JobError>>,
+    {
+        if let Some(value) = self.take(step, meter).await? {
+            return value.read().map_err(|e| {
+                JobError::new(ErrorCode::Internal, format!("the journal entry {step:?} cannot be read: {e}"))
+            });
+        }
+        match work.await {
+            Ok(value) => {
+                let line = Line::Step { step: step.to_owned(), value: RawJson::of(&value), spend: meter.spend() };
+                self.append(&line).await?;
+                Ok(value)
+            }
+            Err(error) => {
+                if !error.deferred {
+                    let line = Line::Failed { step: step.to_owned(), error: error.clone(), spend: meter.spend() };
+                    self.append(&line).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that `step` is about to happen. True when an earlier delivery had noted it already: it may then
+    /// have happened.
+    pub async fn mark(&self, step: &str, meter: &Meter) -> Result<bool, JobError> {
+        let mut fresh = false;
+        self.step(step, meter, async {
+            fresh = true;
+            Ok(())
+        })
+        .await?;
+        Ok(!fresh)
+    }
+
+    /// How long the job has been put back for rate limits so far.
+    pub async fn waited(&self, meter: &Meter) -> Result<Duration, JobError> {
+        let mut recorded = self.recorded.lock().await;
+        Ok(self.loaded(&mut recorded, meter).await?.waited)
+    }
+
+    /// Notes that the job is put back for `wait` once more.
+    pub async fn wait(&self, wait: Duration, meter: &Meter) -> Result<(), JobError> {
+        let total = self.waited(meter).await? + wait;
+        let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+        self.append(&Line::Waited { ms, spend: meter.spend() }).await
+    }
+
+    /// Notes that the job's result stands. A job that recorded nothing leaves no trace.
+    pub async fn close(&self) {
+        if !self.used.load(Ordering::Relaxed) || self.replays {
+            return;
+        }
+        if let Err(error) = self.append(&Line::End).await {
+            tracing::warn!(%error, key = self.key, "the end of a job could not be noted in its journal");
+        }
+    }
+
+    /// Keeps an input under the hash of its content. Nothing for one that is too large to keep.
+    pub async fn keep(&self, bytes: &Bytes) -> Result<Option<String>, JobError> {
+        if bytes.len() > self.keep_max {
+            return Ok(None);
+        }
+        let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.store.put(&format!("inputs:{hash}"), bytes.clone(), self.ttl).await.map_err(internal)?;
+        Ok(Some(hash))
+    }
+
+    /// An input that was kept.
+    pub async fn kept(&self, hash: &str) -> Result<Option<Bytes>, JobError> {
+        self.store.get(&format!("inputs:{hash}")).await.map_err(internal)
+    }
+
+    /// The value of `step` without using it up, of a replay.
+    pub async fn peek(&self, step: &str, meter: &Meter) -> Result<Option<RawJson>, JobError> {
+        let mut recorded = self.recorded.lock().await;
+        let recorded = self.loaded(&mut recorded, meter).await?;
+        Ok(recorded.steps.get(step).and_then(|values| values.front()).cloned())
+    }
+
+    /// Whether a step whose name begins with one of `prefixes` was done or tried.
+    pub async fn has(&self, prefixes: &[&str], meter: &Meter) -> Result<bool, JobError> {
+        let mut recorded = self.recorded.lock().await;
+        let recorded = self.loaded(&mut recorded, meter).await?;
+        let mut names = recorded.steps.keys().chain(recorded.failures.keys());
+        Ok(names.any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))))
+    }
+
+    /// What is on record for `step`. In a replay there is always an answer.
+    async fn take(&self, step: &str, meter: &Meter) -> Result<Option<RawJson>, JobError> {
+        let mut recorded = self.recorded.lock().await;
+        let recorded = self.loaded(&mut recorded, meter).await?;
+        if let Some(value) = recorded.steps.get_mut(step).and_then(VecDeque::pop_front) {
+            return Ok(Some(value));
+        }
+        if !self.replays {
+            return Ok(None);
+        }
+        Err(recorded.failures.get(step).cloned().unwrap_or_else(|| {
+            let message = format!("{step:?} is not on record: it happened after the job's last entry, or never");
+            JobError::new(ErrorCode::Internal, message).with_retryable(false)
+        }))
+    }
+
+    async fn loaded<'a>(&self, slot: &'a mut Option<Recorded>, meter: &Meter) -> Result<&'a mut Recorded, JobError> {
+        if slot.is_none() {
+            let lines = self.store.list(&self.key).await.map_err(internal)?;
+            let lines: Vec<Line> = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
+            let mut parts: Vec<&[Line]> = lines.split(|line| matches!(line, Line::End)).collect();
+            let last = parts.pop().unwrap_or_default();
+            let mine = if self.replays && last.is_empty() { parts.pop().unwrap_or_default() } else { last };
+            if !self.replays && !parts.is_empty() && mine.is_empty() {
+                // The job was started afresh: its old record has no more use.
+                self.store.remove(&self.key).await.map_err(internal)?;
+            }
+            self.used.store(!mine.is_empty(), Ordering::Relaxed);
+            *slot = Some(Recorded::read(mine, meter));
+        }
+        Ok(slot.get_or_insert_default())
+    }
+
+    async fn append(&self, line: &Line) -> Result<(), JobError> {
+        self.used.store(true, Ordering::Relaxed);
+        self.store.append(&self.key, RawJson::of(line).bytes().clone(), self.ttl).await.map_err(internal)
+    }
+}
+
+impl Recorded {
+    fn read(lines: &[Line], meter: &Meter) -> Self {
+        let mut recorded = Self::default();
+        for line in lines {
+            let spend = match line {
+                Line::Step { step, value, spend } => {
+                    recorded.steps.entry(step.clone()).or_default().push_back(value.clone());
+                    spend
+                }
+                Line::Failed { step, error, spend } => {
+                    recorded.failures.insert(step.clone(), error.clone());
+                    spend
+                }
+                Line::Waited { ms, spend } => {
+                    recorded.waited = Duration::from_millis(*ms);
+                    spend
+                }
+                Line::End => continue,
+            };
+            meter.restore(spend.clone());
+        }
+        recorded
+    }
+}
+
+fn internal(error: StoreError) -> JobError {
+    JobError::new(ErrorCode::Internal, error.to_string())
+}

@@ -1,0 +1,78 @@
+//! What outlives a job: artifacts, journals, sessions.
+//!
+//! A driver offers a handful of operations on keys; everything typed is written once, on top of them.
+
+mod artifacts;
+mod bucket;
+mod journal;
+mod memory;
+mod redis;
+mod sessions;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+pub use artifacts::Artifacts;
+pub use bucket::Draw;
+pub use journal::Journal;
+pub use memory::MemoryStore;
+pub use redis::RedisStore;
+pub use sessions::{Session, SessionTurn, Sessions};
+
+/// A store as the program holds it.
+pub type SharedStore = Arc<dyn Store>;
+
+/// The backend could not be reached, or refused.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the store failed: {0}")]
+pub struct StoreError(pub String);
+
+/// Keys with values and keys with lists; every key ends by itself after its time to live.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes a value, in place of an earlier one.
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
+
+    /// Reads a value.
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Adds an entry at the end of a list.
+    async fn append(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
+
+    /// Reads a list, oldest entry first; empty when there is none.
+    async fn list(&self, key: &str) -> Result<Vec<Bytes>, StoreError>;
+
+    /// Forgets a value or a list.
+    async fn remove(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Keeps only the newest `keep` entries of a list.
+    async fn trim(&self, key: &str, keep: usize) -> Result<(), StoreError>;
+
+    /// Adds to the counters at `key` and gives their sums, in the order of `deltas`.
+    async fn count(&self, key: &str, deltas: &[(&str, i64)], ttl: Duration) -> Result<Vec<i64>, StoreError>;
+
+    /// Takes from the buckets of the limit `key`: from all of them, or from none. Zero when it was taken, else the
+    /// time after which to ask again. `forced` takes in any case, so that a level may be owed.
+    async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError>;
+
+    /// Reads a value that another program keeps under a key of its own choosing.
+    async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// `text` as one part of a key: as it is where it is short and plain, else its fingerprint.
+#[must_use]
+pub fn key_part(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte);
+    if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    let hex: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    // No plain text begins like this.
+    format!("#{hex}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The store in Redis, shared by the fleet.
+
+use std::{sync::Arc, time::Duration};
+
+use ::redis::{Cmd, FromRedisValue, RedisError, Value, cmd, from_redis_value};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Draw, Store, StoreError};
+use crate::{queue::Link, settings::Settings};
+
+/// Values are strings and lists are lists, at `<queue.prefix>:<key>`.
+pub struct RedisStore {
+    link: Link,
+    prefix: String,
+}
+
+impl RedisStore {
+    /// A store at `store.url`, or at `redis.url` where that is not set. Nothing is dialled before the first use;
+    /// only an address that cannot be read is refused.
+    pub fn connect(settings: &Settings) -> Result<Arc<Self>, StoreError> {
+        let mut redis = settings.redis.clone();
+        let own = settings.store.url.clone();
+        let name = if own.is_some() { "store.url" } else { "redis.url" };
+        redis.url = own.unwrap_or(redis.url);
+        let link = Link::to(&redis).map_err(|e| StoreError(e.0.replace("redis.url", name)))?;
+        Ok(Arc::new(Self { link, prefix: settings.queue.prefix.clone() }))
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}:{key}", self.prefix)
+    }
+
+    /// One command that may be sent twice: the first connection may have died unnoticed.
+    async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
+        let mut answers = self.link.run(std::slice::from_ref(&command)).await;
+        if answers.as_ref().is_err_and(RedisError::is_io_error) {
+            answers = self.link.run(&[command]).await;
+        }
+        read(answers.map_err(failed)?.pop())
+    }
+}
+
+fn failed(error: RedisError) -> StoreError {
+    StoreError(format!("redis: {error}"))
+}
+
+fn read<T: FromRedisValue>(answer: Option<Result<Value, RedisError>>) -> Result<T, StoreError> {
+    let value = answer.unwrap_or(Ok(Value::Nil)).map_err(failed)?;
+    from_redis_value(value).map_err(|e| failed(e.into()))
+}
+
+/// Takes from rate limits. Sent as text: it runs only where limits are set, and beside a model call.
+const DRAW: &str = include_str!("lua/draw.lua");
+
+/// Redis refuses a time of zero.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 2)
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.ask(cmd("SET").arg(self.key(key)).arg(&value[..]).arg("PX").arg(millis(ttl)).take()).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let value: Option<Vec<u8>> = self.ask(cmd("GET").arg(self.key(key)).take()).await?;
+        Ok(value.map(Bytes::from))
+    }
+
+    async fn append(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let key = self.key(key);
+        let push = cmd("RPUSH").arg(&key).arg(&value[..]).take();
+        let expire = cmd("PEXPIRE").arg(&key).arg(millis(ttl)).take();
+        // Sent once: a second push would be a second entry.
+        for answer in self.link.run(&[push, expire]).await.map_err(failed)? {
+            read::<i64>(Some(answer))?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, key: &str) -> Result<Vec<Bytes>, StoreError> {
+        let entries: Vec<Vec<u8>> = self.ask(cmd("LRANGE").arg(self.key(key)).arg(0).arg(-1).take()).await?;
+        Ok(entries.into_iter().map(Bytes::from).collect())
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), StoreError> {
+        self.ask::<i64>(cmd("DEL").arg(self.key(key)).take()).await?;
+        Ok(())
+    }
+
+    async fn trim(&self, key: &str, keep: usize) -> Result<(), StoreError> {
+        let newest = -i64::try_from(keep.max(1)).unwrap_or(i64::MAX);
+        self.ask::<()>(cmd("LTRIM").arg(self.key(key)).arg(newest).arg(-1).take()).await
+    }
+
+    async fn count(&self, key: &str, deltas: &[(&str, i64)], ttl: Duration) -> Result<Vec<i64>, StoreError> {
+        let key = self.key(key);
+        let add = |(field, delta): &(&str, i64)| cmd("HINCRBY").arg(&key).arg(field).arg(delta).take();
+        let mut commands: Vec<Cmd> = deltas.iter().map(add).collect();
+        commands.push(cmd("PEXPIRE").arg(&key).arg(millis(ttl)).take());
+        // Sent once: it would be added twice.
+        let mut answers = self.link.run(&commands).await.map_err(failed)?;
+        answers.truncate(deltas.len());
+        answers.into_iter().map(|answer| read(Some(answer))).collect()
+    }
+
+    async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
+        let mut call = cmd("EVAL");
+        call.arg(DRAW).arg(1).arg(self.key(key)).arg(u8::from(forced));
+        for draw in draws {
+            call.arg(draw.per_minute).arg(draw.amount);
+        }
+        let answer = self.link.run(&[call]).await.map_err(failed)?.pop();
+        read::<u64>(answer).map(Duration::from_millis)
+    }
+
+    async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let value: Option<Vec<u8>> = self.ask(cmd("GET").arg(key).take()).await?;
+        Ok(value.map(Bytes::from))
+    }
+}

@@ -1,0 +1,138 @@
+//! What goes into a run and what comes out of it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use indexmap::IndexSet;
+use serde::Serialize;
+
+use super::{Format, columns::keys_of, read::Scanner};
+use crate::job::{Preview, RawJson};
+
+/// Bytes of data and how to read them.
+#[derive(Debug, Clone)]
+pub struct Body {
+    /// The bytes as they came.
+    pub bytes: Bytes,
+    /// What they are.
+    pub format: Format,
+}
+
+impl From<RawJson> for Body {
+    fn from(raw: RawJson) -> Self {
+        Self { bytes: raw.bytes().clone(), format: Format::Json }
+    }
+}
+
+/// What was fetched for a plan's needs, by their ids. Several bodies are pages of one table.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs(HashMap<usize, Vec<Body>>);
+
+impl Inputs {
+    /// Adds the next page of a need.
+    pub fn add(&mut self, need: usize, body: Body) {
+        self.0.entry(need).or_default().push(body);
+    }
+
+    /// How much was fetched, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.values().flatten().map(|body| body.bytes.len()).sum()
+    }
+
+    pub(super) fn get(&self, need: usize) -> Option<&[Body]> {
+        self.0.get(&need).map(Vec::as_slice)
+    }
+}
+
+/// One step's figures. A filter is applied in the pass of the step after it, and its time counted there;
+/// so is the sorting that a following `top_k` makes unnecessary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepStat {
+    /// Its name.
+    pub step: &'static str,
+    /// Rows it took.
+    pub rows_in: usize,
+    /// Rows it gave.
+    pub rows_out: usize,
+    /// Milliseconds.
+    pub duration_ms: f64,
+}
+
+/// What a pipeline gave.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Rows as one JSON array, each row that no step changed byte for byte as it came; or one value, where
+    /// that is what the last step left.
+    pub data: RawJson,
+    /// How many rows; 1 for one value.
+    pub row_count: usize,
+    /// Each step's figures.
+    pub steps: Vec<StepStat>,
+    /// What did not go as one may have thought.
+    pub warnings: Vec<String>,
+}
+
+impl Output {
+    /// The short form: columns and first rows, or an object's keys, or the beginning of a text.
+    #[must_use]
+    pub fn preview(&self) -> Preview {
+        preview(&self.data, self.row_count)
+    }
+
+    /// The contract's result: `{"status", "data", "row_count", "pipeline_steps", "steps"}`.
+    #[must_use]
+    pub fn result(&self) -> RawJson {
+        let steps = RawJson::of(&self.steps);
+        let mut out = Vec::with_capacity(self.data.len() + steps.len() + 96);
+        out.extend_from_slice(b"{\"status\":\"success\",\"data\":");
+        out.extend_from_slice(self.data.bytes());
+        out.extend_from_slice(
+            format!(",\"row_count\":{},\"pipeline_steps\":{},\"steps\":", self.row_count, self.steps.len()).as_bytes(),
+        );
+        out.extend_from_slice(steps.bytes());
+        out.push(b'}');
+        RawJson::from_trusted(out)
+    }
+}
+
+/// The preview of well-formed data: a list is a dataset, an object its keys, anything else text.
+#[must_use]
+pub fn preview(data: &RawJson, row_count: usize) -> Preview {
+    let text = data.as_str().trim_ascii();
+    if text.starts_with('{') {
+        return Preview::Object { keys: keys_of(text) };
+    }
+    if !text.starts_with('[') {
+        return Preview::text(text);
+    }
+    let sample = first_elements(text, Preview::SAMPLE_ROWS);
+    let mut columns = IndexSet::new();
+    for row in &sample {
+        let _ = Scanner::new(row).object(|key, _| {
+            columns.insert(key.decode().into_owned());
+        });
+    }
+    Preview::Dataset {
+        row_count,
+        columns: columns.into_iter().collect(),
+        sample: sample.into_iter().map(|row| RawJson::from_trusted(row.as_bytes().to_vec())).collect(),
+    }
+}
+
+/// The first elements of a well-formed array.
+fn first_elements(text: &str, count: usize) -> Vec<&str> {
+    let mut elements = Vec::with_capacity(count);
+    let mut scanner = Scanner::starting_at(text, 1);
+    scanner.space();
+    while elements.len() < count && scanner.peek() != Some(b']') {
+        let Ok(element) = scanner.value() else { break };
+        elements.push(element);
+        scanner.space();
+        if !scanner.take(b',') {
+            break;
+        }
+        scanner.space();
+    }
+    elements
+}

@@ -1,0 +1,13 @@
+//! Logs and metrics: how the process tells what it does.
+//!
+//! Rooms write with the `tracing` and `metrics` macros and take metric names from [`names`]; this room decides
+//! where that goes. Prompts, data and keys never go into either.
+
+mod logs;
+pub mod names;
+mod recorder;
+#[cfg(test)]
+mod tests;
+
+pub use logs::{FilterError, init};
+pub use recorder::{Metrics, install};

@@ -1,0 +1,134 @@
+//! Every metric by name: its kind, its unit, and what it says. `docs/metrics.md` explains them to operators.
+//!
+//! Labels are bounded: lanes, codes, outcomes, model names from the configuration; never a job id, prompt or URL.
+
+/// Jobs that ended. Labels `lane`, `status`.
+pub const JOBS_TOTAL: &str = "agent_runner_jobs_total";
+/// From claim to result. Label `lane`.
+pub const JOB_DURATION_SECONDS: &str = "agent_runner_job_duration_seconds";
+/// From when a job could be taken until it was.
+pub const QUEUE_WAIT_SECONDS: &str = "agent_runner_queue_wait_seconds";
+/// Jobs by state over the whole fleet. Label `state`.
+pub const QUEUE_DEPTH: &str = "agent_runner_queue_depth";
+/// Age of the job that has waited longest.
+pub const QUEUE_OLDEST_AGE_SECONDS: &str = "agent_runner_queue_oldest_age_seconds";
+/// Jobs that this process is working on.
+pub const JOBS_IN_FLIGHT: &str = "agent_runner_jobs_in_flight";
+/// Slots of this process. Label `state`: `busy`, `free`.
+pub const WORKER_SLOTS: &str = "agent_runner_worker_slots";
+/// Jobs whose code panicked; each became an `internal` error.
+pub const JOB_PANICS_TOTAL: &str = "agent_runner_job_panics_total";
+/// Attempts that will be repeated. Label `error`: the code.
+pub const RETRIES_TOTAL: &str = "agent_runner_retries_total";
+/// Leases that ended under a running job. Label `reason`.
+pub const LEASES_LOST_TOTAL: &str = "agent_runner_leases_lost_total";
+/// One exchange with Redis.
+pub const REDIS_ROUNDTRIP_SECONDS: &str = "agent_runner_redis_roundtrip_seconds";
+/// Dead letters written.
+pub const DEAD_LETTERS_TOTAL: &str = "agent_runner_dead_letters_total";
+/// Jobs taken back from workers that died.
+pub const RECLAIMED_TOTAL: &str = "agent_runner_reclaimed_total";
+/// Deliveries whose result stood already.
+pub const DUPLICATES_TOTAL: &str = "agent_runner_duplicates_total";
+/// Requests sent to a model. Labels `model`, `outcome`: `ok` or an error code.
+pub const LLM_REQUESTS_TOTAL: &str = "agent_runner_llm_requests_total";
+/// One request to a model, from first byte out to last byte in. Label `model`.
+pub const LLM_DURATION_SECONDS: &str = "agent_runner_llm_duration_seconds";
+/// Tokens. Labels `model`, `kind`: `prompt`, `completion`, `cached`.
+pub const LLM_TOKENS_TOTAL: &str = "agent_runner_llm_tokens_total";
+/// Dollars by the price table; a gauge that only grows, since cents are not whole. Label `model`.
+pub const LLM_COST_USD_TOTAL: &str = "agent_runner_llm_cost_usd_total";
+/// 0 closed, 1 half open, 2 open. Label `target`.
+pub const CIRCUIT_STATE: &str = "agent_runner_circuit_state";
+/// One step of a table pipeline. Label `step`.
+pub const PIPELINE_STEP_DURATION_SECONDS: &str = "agent_runner_pipeline_step_duration_seconds";
+/// Rows that left a step. Label `step`.
+pub const PIPELINE_ROWS_TOTAL: &str = "agent_runner_pipeline_rows_total";
+/// Handoff executions. Labels `mode`, `outcome`: `ok` or an error code.
+pub const HANDOFFS_TOTAL: &str = "agent_runner_handoffs_total";
+/// Escalations by the tier that was left. Label `tier`.
+pub const ESCALATIONS_TOTAL: &str = "agent_runner_escalations_total";
+/// Tool calls. Labels `tool`, `outcome`: `ok`, `error`, `refused`, `skipped`.
+pub const TOOL_CALLS_TOTAL: &str = "agent_runner_tool_calls_total";
+/// Requests answered. Labels `route` (the pattern, or `unmatched`), `status`.
+pub const HTTP_REQUESTS_TOTAL: &str = "agent_runner_http_requests_total";
+/// Always 1. Label `version`.
+pub const BUILD_INFO: &str = "agent_runner_build_info";
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations in buckets with these upper bounds.
+    Histogram(Buckets),
+}
+
+/// A choice of upper bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buckets {
+    /// From 100 µs to 10 s: a step, an exchange with Redis.
+    Short,
+    /// From 1 ms to an hour: a job, a wait, a model.
+    Long,
+}
+
+impl Buckets {
+    /// The upper bounds in seconds.
+    #[must_use]
+    pub fn bounds(self) -> &'static [f64] {
+        match self {
+            Self::Short => &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0],
+            Self::Long => &[
+                0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
+            ],
+        }
+    }
+}
+
+/// One row of [`ALL`].
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Full name.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// The `# HELP` line.
+    pub help: &'static str,
+}
+
+const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
+    Metric { name, kind, help }
+}
+
+/// Every metric of the program.
+pub const ALL: &[Metric] = &[
+    metric(JOBS_TOTAL, Kind::Counter, "jobs that ended"),
+    metric(JOB_DURATION_SECONDS, Kind::Histogram(Buckets::Long), "from claim to result"),
+    metric(QUEUE_WAIT_SECONDS, Kind::Histogram(Buckets::Long), "from when a job could be taken until it was"),
+    metric(QUEUE_DEPTH, Kind::Gauge, "jobs by state over the whole fleet"),
+    metric(QUEUE_OLDEST_AGE_SECONDS, Kind::Gauge, "age of the job that has waited longest"),
+    metric(JOBS_IN_FLIGHT, Kind::Gauge, "jobs this process is working on"),
+    metric(WORKER_SLOTS, Kind::Gauge, "slots of this process"),
+    metric(JOB_PANICS_TOTAL, Kind::Counter, "jobs whose code panicked"),
+    metric(RETRIES_TOTAL, Kind::Counter, "attempts that will be repeated, by error"),
+    metric(LEASES_LOST_TOTAL, Kind::Counter, "leases that ended under a running job"),
+    metric(REDIS_ROUNDTRIP_SECONDS, Kind::Histogram(Buckets::Short), "one exchange with Redis"),
+    metric(DEAD_LETTERS_TOTAL, Kind::Counter, "dead letters written"),
+    metric(RECLAIMED_TOTAL, Kind::Counter, "jobs taken back from workers that died"),
+    metric(DUPLICATES_TOTAL, Kind::Counter, "deliveries whose result stood already"),
+    metric(LLM_REQUESTS_TOTAL, Kind::Counter, "requests sent to a model"),
+    metric(LLM_DURATION_SECONDS, Kind::Histogram(Buckets::Long), "one request to a model"),
+    metric(LLM_TOKENS_TOTAL, Kind::Counter, "tokens of model calls by kind"),
+    metric(LLM_COST_USD_TOTAL, Kind::Gauge, "dollars spent on model calls since the start"),
+    metric(CIRCUIT_STATE, Kind::Gauge, "0 closed, 1 half open, 2 open"),
+    metric(PIPELINE_STEP_DURATION_SECONDS, Kind::Histogram(Buckets::Short), "one step of a table pipeline"),
+    metric(PIPELINE_ROWS_TOTAL, Kind::Counter, "rows that left a pipeline step"),
+    metric(HANDOFFS_TOTAL, Kind::Counter, "handoff executions"),
+    metric(ESCALATIONS_TOTAL, Kind::Counter, "escalations by the tier that was left"),
+    metric(TOOL_CALLS_TOTAL, Kind::Counter, "tool calls"),
+    metric(HTTP_REQUESTS_TOTAL, Kind::Counter, "HTTP requests answered"),
+    metric(BUILD_INFO, Kind::Gauge, "always 1; the version is the label"),
+];

@@ -1,0 +1,80 @@
+//! What a plan may do: each tool one file behind one trait.
+
+mod execute_pipeline;
+mod fetch;
+mod patch_workflow;
+mod sources;
+
+use std::time::Instant;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+pub use execute_pipeline::ExecutePipeline;
+pub use patch_workflow::{Commit, PatchWorkflow, Pending};
+pub use sources::Sources;
+
+use crate::{
+    job::{ErrorCode, Event, Job, JobError, Lane, Meter, Preview, RawJson},
+    llm::ToolSpec,
+    store::Journal,
+};
+
+/// What surrounds a call.
+#[derive(Clone, Copy)]
+pub struct ToolContext<'a> {
+    /// The job that calls. Owner and target of a change come from here, never from the arguments.
+    pub job: &'a Job,
+    /// The first data of the job, where it has any.
+    pub data: Option<&'a RawJson>,
+    /// What is on record of this job.
+    pub journal: &'a Journal,
+    /// What the job has spent.
+    pub meter: &'a Meter,
+    /// When the job's time is over.
+    pub deadline: Instant,
+    /// Fires when the job must stop.
+    pub cancel: &'a CancellationToken,
+    /// Records an event of the job.
+    pub emit: &'a (dyn Fn(Event) + Send + Sync),
+}
+
+/// How a call ended.
+#[derive(Debug, Clone)]
+pub enum ToolEnd {
+    /// It is done.
+    Done(ToolOutput),
+    /// It needs someone's approval first; [`Tool::resume`] goes on from what is given here.
+    Park(RawJson),
+}
+
+/// What a call gave.
+#[derive(Debug, Clone)]
+pub struct ToolOutput {
+    /// The lane's result when this call was the last one.
+    pub result: RawJson,
+    /// Which lane that is.
+    pub lane: Lane,
+    /// The short form for the producer.
+    pub preview: Preview,
+    /// The short form for a model.
+    pub summary: String,
+    /// What did not go as one may have thought.
+    pub warnings: Vec<String>,
+}
+
+/// A tool.
+#[async_trait]
+pub trait Tool: Send + Sync {
+    /// How it is offered. The same bytes every time, so that the provider's prompt cache is hit.
+    fn spec(&self) -> &ToolSpec;
+
+    /// Does it.
+    async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError>;
+
+    /// Goes on with a call that was parked and has been approved since.
+    async fn resume(&self, pending: &RawJson, context: &ToolContext<'_>) -> Result<ToolOutput, JobError> {
+        let _ = (pending, context);
+        Err(JobError::new(ErrorCode::Internal, format!("{} has nothing to resume", self.spec().name)))
+    }
+}

@@ -1,0 +1,192 @@
+//! One job's life: lease → attempt → result → acknowledgement.
+//!
+//! [`live`] is the only function that ends a lease, after everything the job did is on record.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Runner,
+    attempt::{Notes, Surroundings, attempt},
+    conclude::{self, Times},
+    deferral, retry,
+};
+use crate::{
+    job::{ErrorCode, Event, EventKind, Job, JobError, JobId, JobResult, Meter, RawJson, Rejected},
+    lanes::LaneEnd,
+    queue::{Delivery, End, Finished, Lease, LeaseEnd, SharedQueue, Source, Standing},
+    store::Journal,
+    telemetry::names,
+};
+
+/// Lives one delivered job from lease to acknowledgement. `hand_back` fires when the process must go at once.
+pub(super) async fn live(runner: Arc<Runner>, queue: SharedQueue, lease: Lease, hand_back: CancellationToken) {
+    let journal = lease.delivery.job.as_ref().ok().map(|job| runner.journal(&job.job_id));
+    let end = tokio::select! {
+        biased;
+        () = hand_back.cancelled() => Some(End::HandBack),
+        end = end_of(&runner, &queue, &lease, journal.as_ref()) => end,
+    };
+    // Without an end the lease was lost: whoever has it now answers.
+    let Some(end) = end else { return };
+    let delivery = &lease.delivery;
+    let (job_id, attempt) = (delivery.job.as_ref().ok().map(|job| job.job_id.clone()), delivery.attempt);
+    let journal = journal.filter(|_| matches!(end, End::Result { .. }));
+    match lease.finish(end).await {
+        // Only now: until the result stands a redelivered job goes on from its journal.
+        Ok(Finished::Done) => {
+            if let Some(journal) = journal {
+                journal.close().await;
+            }
+        }
+        Ok(what) => {
+            tracing::info!(
+                job_id = job_id.as_ref().map(JobId::as_str),
+                attempt,
+                ?what,
+                "the end was not ours to write"
+            );
+        }
+        Err(error) => {
+            tracing::error!(job_id = job_id.as_ref().map(JobId::as_str), %error, "the job's end could not be written; it will be delivered again");
+        }
+    }
+}
+
+/// How this delivery ends; nothing when its lease was lost.
+async fn end_of(runner: &Runner, queue: &SharedQueue, lease: &Lease, journal: Option<&Journal>) -> Option<End> {
+    let delivery = &lease.delivery;
+    let times = Times { attempt: delivery.attempt, queue: delivery.queue_time, ..Times::default() };
+    match (&delivery.job, delivery.standing) {
+        (_, Standing::Duplicate) => Some(End::Duplicate),
+        (Err(rejected), _) => Some(rejection(runner, delivery, rejected, times)),
+        (Ok(job), Standing::Cancelled) => {
+            let error = JobError::new(ErrorCode::Cancelled, "the job was cancelled before it was taken");
+            let document = conclude::result(job, Err(error), Notes::default(), Meter::default().spend(), times);
+            Some(ending(runner, delivery, document, None))
+        }
+        // A job that could be read has a journal.
+        (Ok(job), Standing::Runnable) => run(runner, queue, lease, job, journal?).await,
+    }
+}
+
+async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, journal: &Journal) -> Option<End> {
+    let delivery = &lease.delivery;
+    let started = Instant::now();
+    let emit = |event: Event| queue.emit(&job.job_id, event);
+    let _in_flight = InFlight::enter();
+    emit(Event::new(EventKind::Started).with("attempt", delivery.attempt).with("crashes", delivery.crashes));
+    let (meter, mut notes) = (Meter::of(job), Notes::default());
+    let outcome = match &delivery.approval {
+        Some(approval) if !approval.approved => {
+            Err(JobError::new(ErrorCode::Cancelled, "the change was rejected by the person asked for approval"))
+        }
+        approval => {
+            let around = Surroundings { stop: lease.stop(), emit: &emit, approval: approval.as_ref(), journal };
+            attempt(runner, job, &meter, &around, &mut notes).await
+        }
+    };
+    if lease.ended() == Some(LeaseEnd::Lost) {
+        return None;
+    }
+    if let Some(after) = deferral::wait(&outcome) {
+        if let Err(error) = journal.wait(after, &meter).await {
+            tracing::warn!(job_id = %job.job_id, %error, "how long the job waits could not be noted");
+        }
+        tracing::debug!(job_id = %job.job_id, ?after, "a rate limit has no room; the job waits in the queue");
+        return Some(End::Defer { after });
+    }
+    let outcome = match outcome {
+        Ok(LaneEnd::Parked(pending)) => return Some(park(pending)),
+        Err(error) => match again(runner, job, delivery, &error) {
+            Some(end) => {
+                note_spending(journal, &meter, job).await;
+                emit(Event::new(EventKind::Retry).with("error", error.code.as_str()).with("reason", error.message));
+                return Some(end);
+            }
+            None => Err(error),
+        },
+        done => done,
+    };
+    let dead = outcome.as_ref().err().filter(|error| error.retryable).cloned();
+    let times = Times { attempt: delivery.attempt, queue: delivery.queue_time, execution: started.elapsed() };
+    let document = conclude::result(job, outcome, notes, meter.spend(), times);
+    match runner.keep_large(document).await {
+        Ok(document) => {
+            runner.remember(job, &document).await;
+            Some(ending(runner, delivery, document, dead))
+        }
+        // The result could not be kept: the job is not done.
+        Err(error) => Some(
+            again(runner, job, delivery, &error)
+                .unwrap_or(End::Retry { after: std::time::Duration::from_millis(runner.settings.retry.max_ms), error }),
+        ),
+    }
+}
+
+/// Another attempt, where the error and the policy allow one.
+fn again(runner: &Runner, job: &Job, delivery: &Delivery, error: &JobError) -> Option<End> {
+    let made = delivery.attempt.saturating_add(job.retry_count);
+    let after = retry::next_attempt(error, made, &runner.settings.retry, rand::random())?;
+    metrics::counter!(names::RETRIES_TOTAL, "error" => error.code.as_str()).increment(1);
+    tracing::info!(job_id = %job.job_id, attempt = delivery.attempt, %error, ?after, "the attempt failed and is tried again");
+    Some(End::Retry { after, error: error.clone() })
+}
+
+/// What this attempt has spent counts for the job, whose next attempt begins with it.
+async fn note_spending(journal: &Journal, meter: &Meter, job: &Job) {
+    if meter.spend().llm_calls == 0 {
+        return;
+    }
+    if let Err(error) = journal.wait(std::time::Duration::ZERO, meter).await {
+        tracing::warn!(job_id = %job.job_id, %error, "what the attempt spent could not be noted");
+    }
+}
+
+fn park(pending: RawJson) -> End {
+    let event = Event::new(EventKind::Approval).with("pending", pending.to_value().unwrap_or_default());
+    End::Park { pending, event }
+}
+
+/// A message that is no job: its sender is told where there is one, and else it is kept for people.
+fn rejection(runner: &Runner, delivery: &Delivery, rejected: &Rejected, times: Times) -> End {
+    let Some(job_id) = rejected.job_id.clone() else {
+        return End::Dead { error: rejected.error.clone() };
+    };
+    ending(runner, delivery, conclude::rejection(job_id, rejected, times), None)
+}
+
+/// The end with `document` as the one result.
+fn ending(runner: &Runner, delivery: &Delivery, document: JobResult, dead: Option<JobError>) -> End {
+    let wants_signal = delivery.source == Source::Stream || runner.settings.queue.signal_completion;
+    let signal = wants_signal.then(|| RawJson::of(&crate::job::completion_signal(&document)));
+    let event = conclude::closing_event(&document);
+    count(&document);
+    let (status, lane) = (document.status, document.lane);
+    let document = conclude::published(document, runner.settings.results.inline_max_bytes);
+    End::Result { result: RawJson::of(&document), status, lane, event, signal, dead }
+}
+
+fn count(document: &JobResult) {
+    let lane = document.lane.map_or("none", |lane| lane.as_str());
+    metrics::counter!(names::JOBS_TOTAL, "lane" => lane, "status" => document.status.as_str()).increment(1);
+    let seconds = std::time::Duration::from_millis(document.metadata.execution_time_ms).as_secs_f64();
+    metrics::histogram!(names::JOB_DURATION_SECONDS, "lane" => lane).record(seconds);
+}
+
+/// Counts a job as in flight while it lives, also when it panics.
+struct InFlight;
+
+impl InFlight {
+    fn enter() -> Self {
+        metrics::gauge!(names::JOBS_IN_FLIGHT).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::gauge!(names::JOBS_IN_FLIGHT).decrement(1.0);
+    }
+}

@@ -1,0 +1,126 @@
+//! The pool of workers, and one job's life.
+
+mod attempt;
+mod conclude;
+mod deferral;
+mod life;
+mod pool;
+mod retry;
+mod session;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+pub use attempt::{Notes, Surroundings, attempt};
+pub use pool::{Drained, Pool};
+pub use retry::next_attempt;
+
+use crate::{
+    job::{ErrorCode, Event, Job, JobError, JobId, JobResult, Meter},
+    lanes::{Handoffs, LaneEnd},
+    llm::ChatModel,
+    planner::Planner,
+    settings::Settings,
+    store::{Artifacts, Journal, SharedStore},
+    tools::{ExecutePipeline, PatchWorkflow, Sources},
+};
+
+/// Everything a job needs to run, shared by all workers of the process.
+pub struct Runner {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// Turns words into tool calls.
+    pub planner: Arc<dyn Planner>,
+    /// The model, where one is configured.
+    pub model: Option<Arc<dyn ChatModel>>,
+    /// The execute lane's tool.
+    pub pipeline_tool: Arc<ExecutePipeline>,
+    /// The patch lane's tool.
+    pub patch_tool: Arc<PatchWorkflow>,
+    /// Where a job's first data comes from.
+    pub sources: Arc<Sources>,
+    /// The agents.
+    pub handoffs: Arc<Handoffs>,
+    /// What outlives a job.
+    pub store: SharedStore,
+    /// Results behind references.
+    pub artifacts: Artifacts,
+}
+
+impl Runner {
+    /// The journal of a job, kept as long as its result.
+    #[must_use]
+    pub fn journal(&self, job_id: &JobId) -> Journal {
+        let results = &self.settings.results;
+        let ttl = Duration::from_secs(results.ttl_secs);
+        Journal::new(self.store.clone(), job_id, ttl, results.keep_job_max_bytes)
+    }
+
+    /// Runs one job in this process, without a queue: one attempt, and its result whole.
+    pub async fn run_alone(
+        &self,
+        job: &Job,
+        stop: CancellationToken,
+        emit: &(dyn Fn(Event) + Send + Sync),
+    ) -> JobResult {
+        self.run_with(job, &self.journal(&job.job_id), stop, emit).await
+    }
+
+    /// The same on a journal of the caller's: with that of a job that has ended, a replay of it.
+    pub async fn run_with(
+        &self,
+        job: &Job,
+        journal: &Journal,
+        stop: CancellationToken,
+        emit: &(dyn Fn(Event) + Send + Sync),
+    ) -> JobResult {
+        let started = std::time::Instant::now();
+        let (meter, mut notes) = (Meter::of(job), Notes::default());
+        let around = Surroundings { stop: stop.clone(), emit, approval: None, journal };
+        let end = loop {
+            let end = attempt(self, job, &meter, &around, &mut notes).await;
+            let Some(wait) = deferral::wait(&end) else { break end };
+            // There is no queue to wait in.
+            notes = Notes::default();
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+            if let Err(error) = journal.wait(wait, &meter).await {
+                break Err(error);
+            }
+        };
+        let end = match end {
+            Ok(LaneEnd::Parked(_)) => Err(JobError::new(
+                ErrorCode::InvalidJob,
+                "a change that requires approval needs the queue, where it can wait: submit the job, or ask for a dry_run",
+            )),
+            end => end,
+        };
+        let times = conclude::Times { attempt: 1, queue: Duration::ZERO, execution: started.elapsed() };
+        let document = conclude::result(job, end, notes, meter.spend(), times);
+        if !journal.replays() {
+            self.remember(job, &document).await;
+        }
+        emit(conclude::closing_event(&document));
+        document
+    }
+
+    /// Gives a result its reference; one too large for the result document is kept as an artifact.
+    async fn keep_large(&self, mut document: JobResult) -> Result<JobResult, JobError> {
+        let Some(result) = &document.result else { return Ok(document) };
+        document.result_ref = Some(if result.len() > self.settings.results.inline_max_bytes {
+            let bytes: Bytes = result.bytes().clone();
+            self.artifacts
+                .put(bytes)
+                .await
+                .map_err(|e| JobError::new(ErrorCode::Internal, format!("the result could not be kept: {e}")))?
+        } else {
+            // The result document itself is the artifact: the queue keeps it beside the result key.
+            format!("artifact://{}", document.job_id)
+        });
+        Ok(document)
+    }
+}

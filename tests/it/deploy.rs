@@ -1,0 +1,169 @@
+//! The deployment files speak of routes, metrics and settings that exist, and keep what the documents promise.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use agent_runner::{http, settings::Settings, telemetry::names};
+use regex::Regex;
+use yaml_rust2::{Yaml, YamlLoader};
+
+fn text(path: &str) -> String {
+    let full = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&full).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn yaml(path: &str) -> Yaml {
+    let mut documents = YamlLoader::load_from_str(&text(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    assert_eq!(documents.len(), 1, "{path}");
+    documents.remove(0)
+}
+
+/// A mapping of names to texts, as an environment.
+fn environment(mapping: &Yaml) -> Vec<(String, String)> {
+    let pairs = mapping.as_hash().unwrap().iter();
+    pairs.map(|(key, value)| (key.as_str().unwrap().to_owned(), value.as_str().unwrap().to_owned())).collect()
+}
+
+fn settings(env: Vec<(String, String)>) -> Settings {
+    Settings::load(None, &env).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Every metric that an expression names, without the suffixes of histograms.
+fn metrics_in(expression: &str) -> BTreeSet<String> {
+    let name = Regex::new(r"agent_runner_\w+").unwrap();
+    let plain = |found: &str| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|end| found.strip_suffix(end)).unwrap_or(found).to_owned()
+    };
+    name.find_iter(expression).map(|found| plain(found.as_str())).collect()
+}
+
+fn known_metrics() -> BTreeSet<String> {
+    names::ALL.iter().map(|metric| metric.name.to_owned()).collect()
+}
+
+#[test]
+fn alerts_name_metrics_that_exist_and_each_has_its_entry_in_the_runbook() {
+    let rules = yaml("deploy/prometheus/alerts.yaml");
+    let runbook = text("docs/runbook.md");
+    let rules = rules["groups"][0]["rules"].as_vec().unwrap();
+    let mut alerts = BTreeSet::new();
+    for rule in rules {
+        let alert = rule["alert"].as_str().unwrap();
+        alerts.insert(alert.to_owned());
+        let unknown: Vec<_> =
+            metrics_in(rule["expr"].as_str().unwrap()).difference(&known_metrics()).cloned().collect();
+        assert!(unknown.is_empty(), "{alert}: {unknown:?}");
+        let expected = format!("docs/runbook.md#{}", alert.to_ascii_lowercase());
+        assert_eq!(rule["annotations"]["runbook"].as_str(), Some(expected.as_str()), "{alert}");
+        assert!(rule["annotations"]["summary"].as_str().is_some(), "{alert}");
+        assert!(matches!(rule["labels"]["severity"].as_str(), Some("page" | "ticket")), "{alert}");
+    }
+    let entries = runbook.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect();
+    assert_eq!(alerts, entries);
+}
+
+#[test]
+fn the_dashboard_shows_every_metric_and_no_other() {
+    let dashboard: serde_json::Value = serde_json::from_str(&text("deploy/grafana/dashboard.json")).unwrap();
+    let mut shown = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            shown.extend(metrics_in(target["expr"].as_str().unwrap()));
+        }
+    }
+    assert_eq!(shown, known_metrics());
+}
+
+#[test]
+fn kubernetes_probes_ports_labels_and_settings_fit_the_program() {
+    let deployment = yaml("deploy/kubernetes/deployment.yaml");
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let path = container[probe]["httpGet"]["path"].as_str().unwrap();
+        assert!(http::paths().contains(&path), "{probe} asks for {path}");
+        assert_eq!(container[probe]["httpGet"]["port"].as_str(), container["ports"][0]["name"].as_str());
+    }
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"].as_str(), Some("/health/ready"));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"].as_bool(), Some(true));
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"].as_bool(), Some(true));
+
+    let mut env = environment(&yaml("deploy/kubernetes/configmap.yaml")["data"]);
+    env.push(("AGENT_RUNNER_TOKEN".into(), "from the secret".into()));
+    let settings = settings(env);
+    let port = container["ports"][0]["containerPort"].as_i64().unwrap();
+    assert!(settings.http.bind.ends_with(&format!(":{port}")));
+    let grace = pod["terminationGracePeriodSeconds"].as_i64().unwrap();
+    assert!(grace > i64::try_from(settings.worker.grace_secs).unwrap() + 5, "pods are killed while jobs still end");
+
+    let name = deployment["metadata"]["name"].as_str();
+    let scaled = yaml("deploy/kubernetes/scaledobject.yaml");
+    assert_eq!(scaled["spec"]["scaleTargetRef"]["name"].as_str(), name);
+    let list = format!("{}:jobs", settings.queue.prefix);
+    assert_eq!(scaled["spec"]["triggers"][0]["metadata"]["listName"].as_str(), Some(list.as_str()));
+    let budget = yaml("deploy/kubernetes/poddisruptionbudget.yaml");
+    assert_eq!(budget["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"].as_str(), name);
+    let listed = yaml("deploy/kubernetes/kustomization.yaml");
+    for file in listed["resources"].as_vec().unwrap() {
+        let path = format!("deploy/kubernetes/{}", file.as_str().unwrap());
+        let document = yaml(&path);
+        for key in ["apiVersion", "kind"] {
+            assert!(document[key].as_str().is_some(), "{path}: {key}");
+        }
+        assert_eq!(document["metadata"]["name"].as_str(), name, "{path}");
+    }
+}
+
+#[test]
+fn compose_runs_redis_as_a_queue_needs_it() {
+    let compose = yaml("docker-compose.yml");
+    let redis: Vec<&str> =
+        compose["services"]["redis"]["command"].as_vec().unwrap().iter().filter_map(Yaml::as_str).collect();
+    for pair in [["--appendonly", "yes"], ["--maxmemory-policy", "noeviction"]] {
+        assert!(redis.windows(2).any(|window| window == pair), "{pair:?}");
+    }
+    let service = &compose["services"]["agent-runner"];
+    let settings = settings(environment(&service["environment"]));
+    assert!(settings.queue.durable);
+    // No token there: names are checked, and the port is published to this machine alone.
+    assert!(!settings.http.allowed_hosts.is_empty());
+    assert!(service["ports"][0].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(service["read_only"].as_bool(), Some(true));
+    let grace: u64 = service["stop_grace_period"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
+    assert!(grace > settings.worker.grace_secs + 5);
+}
+
+#[test]
+fn the_image_runs_without_root_and_the_unit_waits_for_running_jobs() {
+    let image = text("Dockerfile");
+    let last_stage = image.rsplit("\nFROM ").next().unwrap();
+    assert!(last_stage.contains("\nUSER 65532:65532\n") && !last_stage.contains("\nRUN "), "{last_stage}");
+    assert!(text(".dockerignore").lines().any(|line| line == ".env"), "secrets would reach the builder");
+    let unit = text("deploy/systemd/agent-runner.service");
+    let stop: u64 = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse().unwrap();
+    assert!(stop > Settings::default().worker.grace_secs + 5);
+    for line in ["DynamicUser=yes", "NoNewPrivileges=yes", "ProtectSystem=strict", "KillMode=mixed"] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+}
+
+#[test]
+fn the_example_environment_is_understood() {
+    let mut env = Vec::new();
+    for line in text(".env.example").lines() {
+        let assignment = line.trim_start_matches("# ");
+        if let Some((name, value)) = assignment.split_once('=')
+            && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            && name != "AGENT_RUNNER_CONFIG"
+        {
+            let value = if value.is_empty() { "x" } else { value };
+            env.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    let settings = settings(env);
+    assert_eq!(settings.llm.base_url.as_deref(), Some("http://127.0.0.1:11434/v1"));
+    assert_eq!(settings.orchestrator.api_url.as_deref(), Some("http://127.0.0.1:8081"));
+    assert!(settings.http.token.is_some() && settings.llm.api_key.is_some());
+    assert_eq!(settings.http.bind, "127.0.0.1:8082");
+}

@@ -1,0 +1,161 @@
+//! What all processes share: rate limits, allowances of owners, kept answers.
+
+use std::time::{Duration, Instant};
+
+use agent_runner::{
+    job::{ErrorCode, Job, JobError, JobLimits, Meter},
+    llm::{CallContext, ChatModel, OpenAi, RateGate, RateLimits, StoreGate},
+    store::{MemoryStore, RedisStore, SharedStore},
+};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    llm,
+    model::{ModelServer, Reply},
+    redis::Redis,
+    stage::Stage,
+};
+
+/// Two stores as two processes have them, over one Redis, and one in this process twice.
+fn pairs(redis: &Redis) -> [[SharedStore; 2]; 2] {
+    let connect = || RedisStore::connect(&redis.settings()).unwrap() as SharedStore;
+    let memory: SharedStore = MemoryStore::new(1 << 20);
+    [[connect(), connect()], [memory.clone(), memory]]
+}
+
+#[tokio::test]
+async fn two_processes_respect_one_limit() {
+    let redis = Redis::start();
+    for stores in pairs(&redis) {
+        let gates = stores.map(StoreGate::new);
+        let limits = RateLimits { requests: 5, tokens: 1000 };
+        let asked = futures::future::join_all((0..20).map(|i| gates[i % 2].reserve("m@host:1", limits, 100))).await;
+        assert_eq!(asked.iter().filter(|answer| answer.is_ok()).count(), 5);
+        let longest = asked.into_iter().filter_map(Result::err).max().unwrap();
+        // A busy machine may have let some of it pass already.
+        assert!(longest <= Duration::from_secs(12) && longest > Duration::ZERO, "{longest:?}");
+        assert!(gates[0].reserve("other@host:1", limits, 100).await.is_ok(), "another model has its own");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_were_not_used_come_back_to_all() {
+    let redis = Redis::start();
+    for stores in pairs(&redis) {
+        let [one, other] = stores.map(StoreGate::new);
+        let limits = RateLimits { requests: 0, tokens: 1_000_000 };
+        one.reserve("m", limits, 5_000_000).await.unwrap();
+        assert!(other.reserve("m", limits, 900_000).await.is_err());
+        one.settle("m", limits, 5_000_000, 10).await;
+        other.reserve("m", limits, 900_000).await.unwrap();
+        other.settle("m", limits, 900_000, 5_000_000).await;
+        let owed = one.reserve("m", limits, 1).await.unwrap_err();
+        assert!(owed > Duration::from_secs(200), "what was used beyond the minute is owed: {owed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_be_held_lets_requests_pass() {
+    let mut redis = Redis::start();
+    let gate = StoreGate::new(RedisStore::connect(&redis.settings()).unwrap());
+    redis.kill();
+    let limits = RateLimits { requests: 1, tokens: 1 };
+    for _ in 0..3 {
+        assert_eq!(gate.reserve("m", limits, 1).await, Ok(()));
+    }
+}
+
+async fn ask_for(client: &OpenAi, owner: &str) -> Result<(), JobError> {
+    let limits = JobLimits { max_job_bytes: 1000, max_prompt_bytes: 1000 };
+    let job = json!({"job_id": "j", "prompt": "p", "workflow_owner": owner}).to_string();
+    let meter = Meter::of(&Job::parse(&Bytes::from(job), &limits).unwrap());
+    let cancel = CancellationToken::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
+    let asked = client.chat(&llm::request(), &context).await;
+    assert_eq!(meter.spend().llm_calls, u32::from(asked.is_ok()), "a refused request is not sent");
+    asked.map(drop)
+}
+
+#[tokio::test]
+async fn an_owner_has_one_allowance_for_the_day_in_all_processes() {
+    let redis = Redis::start();
+    for stores in pairs(&redis) {
+        let server = ModelServer::start((0..3).map(|_| Reply::text("ok")));
+        let mut settings = llm::settings(&server);
+        // An answer costs 110.
+        settings.llm.owner_daily_tokens = 200;
+        let [one, other] = stores.map(|store| OpenAi::new(&settings).unwrap().with_store(store, &settings.llm));
+        ask_for(&one, "ann").await.unwrap();
+        ask_for(&other, "ann").await.unwrap();
+        for client in [&one, &other] {
+            let refused = ask_for(client, "ann").await.unwrap_err();
+            assert_eq!((refused.code, refused.retryable), (ErrorCode::BudgetExceeded, false));
+            assert!(refused.message.contains("220 of 200 tokens"), "{}", refused.message);
+        }
+        ask_for(&other, "bob").await.unwrap();
+    }
+}
+
+/// A stage whose model's minute another process has used up.
+async fn used_up(model: &ModelServer, per_minute: u32) -> Stage {
+    let stage = Stage::set()
+        .await
+        .with("OPENAI_BASE_URL", model.base_url())
+        .with("OPENAI_MODEL", "gpt-4o-mini")
+        .with("AGENT_RUNNER__WORKER__CONCURRENCY", "1")
+        .with("AGENT_RUNNER__LLM__REQUESTS_PER_MINUTE", per_minute.to_string());
+    let gate = StoreGate::new(RedisStore::connect(&stage.redis.settings()).unwrap());
+    let (key, limits) = (format!("gpt-4o-mini@{}", model.address()), RateLimits { requests: per_minute, tokens: 0 });
+    while gate.reserve(&key, limits, 1).await.is_ok() {}
+    stage
+}
+
+#[tokio::test]
+async fn a_job_over_the_limit_waits_in_the_queue_and_not_in_a_slot() {
+    // There is room again in a minute.
+    let model = ModelServer::start([]);
+    let stage = used_up(&model, 1).await;
+    let _service = stage.serve();
+    let data = json!([{"a": 1}, {"a": 2}]);
+    stage.push(&json!({"job_id": "waits", "prompt": "first row", "lane": "execute", "data": data})).await;
+    stage.wait_for_event("waits", "started").await;
+    let quick = stage.run(json!({"job_id": "quick", "pipeline": [{"step": "top_k", "k": 1}], "data": data})).await;
+    assert_eq!(quick["status"], "completed", "the only slot is free while the first job waits: {quick}");
+    let shown = stage.command(&["jobs", "show", "waits"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&shown["state"], &shown["attempts"]), (&json!("scheduled"), &json!(0)), "{shown}");
+}
+
+#[tokio::test]
+async fn a_job_that_waited_for_the_limit_has_lost_no_attempt() {
+    // There is room again in five seconds.
+    let model =
+        ModelServer::start([Reply::call("execute_pipeline", &json!({"pipeline": [{"step": "top_k", "k": 1}]}))]);
+    let stage = used_up(&model, 12).await;
+    let _service = stage.serve();
+    let job = json!({"job_id": "waits", "prompt": "first row", "lane": "execute", "data": [{"a": 1}, {"a": 2}]});
+    let waited = stage.run(job).await;
+    assert_eq!(waited["status"], "completed", "{waited}");
+    assert_eq!((&waited["metadata"]["attempt"], &waited["metadata"]["llm_calls"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test]
+async fn an_answer_that_one_process_got_is_there_for_all() {
+    let model =
+        ModelServer::start([Reply::call("execute_pipeline", &json!({"pipeline": [{"step": "top_k", "k": 1}]}))]);
+    let stage = Stage::set().await.with("OPENAI_BASE_URL", model.base_url()).with("AGENT_RUNNER__LLM__CACHE", "true");
+    let job = |id: &str| json!({"job_id": id, "prompt": "first row", "lane": "execute", "data": [{"a": 1}, {"a": 2}]});
+    let mut first = stage.serve();
+    let paid = stage.run(job("paid")).await;
+    assert_eq!((&paid["metadata"]["llm_calls"], &paid["metadata"]["cache_hit"]), (&json!(1), &json!(false)), "{paid}");
+    first.signal("TERM");
+    first.wait();
+    let _second = stage.serve();
+    let kept = stage.run(job("kept")).await;
+    assert_eq!((&kept["metadata"]["llm_calls"], &kept["metadata"]["cache_hit"]), (&json!(0), &json!(true)), "{kept}");
+    assert_eq!((&kept["metadata"]["tokens_used"], &kept["metadata"]["cost_usd"]), (&json!(0), &json!(0.0)));
+    assert_eq!(kept["result"]["data"], paid["result"]["data"]);
+}

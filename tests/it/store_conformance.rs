@@ -1,0 +1,172 @@
+//! What every driver of the store has to do: one suite, run for each.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_runner::store::{Artifacts, Draw, MemoryStore, RedisStore, Store};
+use bytes::Bytes;
+
+use crate::support::redis::Redis;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A driver under test.
+struct Rig {
+    store: Arc<dyn Store>,
+    redis: Option<Redis>,
+}
+
+impl Rig {
+    fn memory() -> Self {
+        Self { store: MemoryStore::new(1 << 20), redis: None }
+    }
+
+    fn redis() -> Self {
+        let redis = Redis::start();
+        Self { store: RedisStore::connect(&redis.settings()).unwrap(), redis: Some(redis) }
+    }
+}
+
+macro_rules! suite {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() { super::$name(super::Rig::memory()).await; })*
+        }
+        mod redis {
+            $(#[tokio::test]
+            async fn $name() { super::$name(super::Rig::redis()).await; })*
+        }
+    };
+}
+
+suite! {
+    a_value_stands_until_it_is_replaced_or_removed,
+    a_list_keeps_the_order_of_its_entries,
+    a_key_ends_after_its_time,
+    artifacts_are_found_by_reference_and_by_bare_id,
+    a_list_keeps_its_newest_entries,
+    counters_add_up_each_by_its_name,
+    buckets_give_all_or_nothing,
+}
+
+async fn a_list_keeps_its_newest_entries(rig: Rig) {
+    let store = &rig.store;
+    store.trim("a", 2).await.unwrap();
+    for entry in ["1", "2", "3"] {
+        store.append("a", entry.into(), HOUR).await.unwrap();
+    }
+    store.trim("a", 2).await.unwrap();
+    assert_eq!(store.list("a").await.unwrap(), ["2", "3"]);
+}
+
+async fn counters_add_up_each_by_its_name(rig: Rig) {
+    let store = &rig.store;
+    assert_eq!(store.count("c", &[("x", 5), ("y", -1)], HOUR).await.unwrap(), [5, -1]);
+    assert_eq!(store.count("c", &[("y", 3)], HOUR).await.unwrap(), [2]);
+    assert_eq!(store.count("other", &[("x", 1)], HOUR).await.unwrap(), [1]);
+    store.count("soon", &[("x", 1)], Duration::from_millis(1)).await.unwrap();
+    while store.count("soon", &[("x", 0)], Duration::from_millis(1)).await.unwrap() != [0] {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn buckets_give_all_or_nothing(rig: Rig) {
+    let store = &rig.store;
+    let draws = |a: i64, b: i64| [Draw { per_minute: 1000, amount: a }, Draw { per_minute: 10, amount: b }];
+    let wait = async |a, b, forced| store.draw("l", &draws(a, b), forced).await.unwrap().as_secs_f64();
+    assert_eq!(wait(400, 10, false).await, 0.0);
+    let empty = wait(1, 5, false).await;
+    assert!(empty > 15.0 && empty <= 30.0, "{empty}");
+    assert_eq!(wait(590, 0, false).await, 0.0, "the refusal took nothing");
+    assert_eq!(wait(0, -10, true).await, 0.0);
+    assert_eq!(wait(0, 9, false).await, 0.0);
+    assert_eq!(wait(2000, 0, true).await, 0.0);
+    let owed = wait(1, 0, false).await;
+    assert!(owed > 60.0 && owed <= 121.0, "{owed}");
+    let none = [Draw { per_minute: 0, amount: 1_000_000 }];
+    assert!(store.draw("none", &none, false).await.unwrap().is_zero());
+}
+
+async fn a_value_stands_until_it_is_replaced_or_removed(rig: Rig) {
+    let store = &rig.store;
+    assert_eq!(store.get("a").await.unwrap(), None);
+    for value in [&b""[..], b"\xff\0\n", b"2"] {
+        store.put("a", Bytes::from_static(value), HOUR).await.unwrap();
+        assert_eq!(store.get("a").await.unwrap().unwrap(), value);
+    }
+    assert_eq!(store.get("b").await.unwrap(), None);
+    store.remove("a").await.unwrap();
+    store.remove("a").await.unwrap();
+    assert_eq!(store.get("a").await.unwrap(), None);
+}
+
+async fn a_list_keeps_the_order_of_its_entries(rig: Rig) {
+    let store = &rig.store;
+    assert!(store.list("a").await.unwrap().is_empty());
+    for entry in ["3", "1", "2"] {
+        store.append("a", entry.into(), HOUR).await.unwrap();
+    }
+    assert_eq!(store.list("a").await.unwrap(), ["3", "1", "2"]);
+    store.remove("a").await.unwrap();
+    assert!(store.list("a").await.unwrap().is_empty());
+}
+
+async fn a_key_ends_after_its_time(rig: Rig) {
+    let store = &rig.store;
+    let soon = Duration::from_millis(1);
+    store.put("value", "1".into(), soon).await.unwrap();
+    store.append("list", "1".into(), soon).await.unwrap();
+    store.put("other", "1".into(), Duration::ZERO).await.unwrap();
+    while store.get("value").await.unwrap().is_some()
+        || !store.list("list").await.unwrap().is_empty()
+        || store.get("other").await.unwrap().is_some()
+    {
+        tokio::task::yield_now().await;
+    }
+    store.put("value", "2".into(), HOUR).await.unwrap();
+    assert_eq!(store.get("value").await.unwrap().unwrap(), "2");
+}
+
+async fn artifacts_are_found_by_reference_and_by_bare_id(rig: Rig) {
+    let artifacts = Artifacts::new(rig.store.clone(), HOUR);
+    let reference = artifacts.put(Bytes::from_static(b"[1.10]")).await.unwrap();
+    assert_eq!(artifacts.get(&reference).await.unwrap().unwrap(), "[1.10]");
+    assert_eq!(artifacts.get(reference.strip_prefix("artifact://").unwrap()).await.unwrap().unwrap(), "[1.10]");
+    assert_eq!(artifacts.get("artifact://nobody").await.unwrap(), None);
+    if let Some(redis) = &rig.redis {
+        let _: () = redis.run(&["SET", "cas:sha256:1", "[7]"]).await;
+        assert_eq!(artifacts.get("cas://sha256:1").await.unwrap().unwrap(), "[7]");
+    }
+}
+
+#[tokio::test]
+async fn keys_in_redis_carry_the_prefix_and_end_by_themselves() {
+    let redis = Redis::start();
+    let mut settings = redis.settings();
+    settings.queue.prefix = "other".into();
+    let store = RedisStore::connect(&settings).unwrap();
+    store.put("k", "v".into(), HOUR).await.unwrap();
+    store.append("l", "v".into(), HOUR).await.unwrap();
+    for key in ["other:k", "other:l"] {
+        let ttl: i64 = redis.run(&["TTL", key]).await;
+        assert!((3_590..=3_600).contains(&ttl), "{key} lives {ttl} s");
+    }
+    assert_eq!(store.foreign("other:k").await.unwrap().unwrap(), "v");
+    assert_eq!(store.foreign("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_store_has_its_own_address_and_outlives_a_restart_of_the_server() {
+    let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut settings = redis.settings();
+    settings.redis.url = format!("redis://127.0.0.1:{}", crate::support::redis::free_port()).as_str().into();
+    settings.store.url = Some("localhost".into());
+    assert!(RedisStore::connect(&settings).err().unwrap().0.contains("store.url"));
+    settings.store.url = Some(redis.url().as_str().into());
+    let store = RedisStore::connect(&settings).unwrap();
+    store.put("k", "v".into(), HOUR).await.unwrap();
+    redis.kill();
+    assert!(store.get("k").await.is_err());
+    redis.start_again();
+    assert_eq!(store.get("k").await.unwrap().unwrap(), "v");
+}

@@ -1,0 +1,16 @@
+//! Real parts that tests start and stop by themselves.
+#![allow(dead_code, reason = "each story uses some of them")]
+pub mod api;
+pub mod broken_queue;
+pub mod embeddings;
+pub(crate) mod fleet;
+pub mod llm;
+pub mod model;
+pub mod orchestrator;
+pub mod patches;
+pub(crate) mod proxy;
+pub(crate) mod redis;
+pub mod rig;
+pub mod service;
+pub mod site;
+pub(crate) mod stage;

@@ -65,10 +65,11 @@ async fn a_killed_primary_is_replaced_and_no_job_is_lost() {
     }
     let ended = work_off(&queue, 40 - finished).await;
     assert_eq!(ended.len() + finished, 40);
+    assert_ne!(watched.primary().await, 0, "the dead one cannot have taken the results");
+    // Whoever leads once it is back: a busy machine may make the Sentinels change their minds again.
     watched.servers[0].start_again();
     watched.settled().await;
     let primary = &watched.servers[watched.primary().await];
-    assert_ne!(primary.port, watched.servers[0].port);
     for n in 0..40 {
         assert_eq!(primary.run::<i64>(&["LLEN", &format!("agent:results:j{n}")]).await, 1, "j{n}");
     }

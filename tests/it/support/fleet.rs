@@ -81,8 +81,9 @@ impl Watched {
             let file = configs.path().join(format!("sentinel-{i}.conf"));
             let lines = [
                 format!("sentinel monitor {NAME} 127.0.0.1 {port} 2"),
-                format!("sentinel down-after-milliseconds {NAME} 700"),
-                format!("sentinel failover-timeout {NAME} 2000"),
+                // Long enough that a server which waits for a processor is not taken for dead.
+                format!("sentinel down-after-milliseconds {NAME} 2500"),
+                format!("sentinel failover-timeout {NAME} 6000"),
                 format!("sentinel parallel-syncs {NAME} 2"),
             ];
             std::fs::write(&file, lines.join("\n")).unwrap();

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    registry::{Agent, ToolRef},
+    guardrails::{Guarding, Side, guard},
+    kit::named,
+    registry::Agent,
     run::{Action, AgentRun, Event, RunBounds},
 };
 use crate::{
@@ -48,7 +50,9 @@ pub struct Answer {
 /// `llm_*` of the model, `loop_detected` past a bound, `limit_exceeded`, `budget_exceeded`, `timeout`, `cancelled`;
 /// `handoff_failed` where a tool waits for an approval, which a routed agent cannot.
 pub async fn answer(agent: &Agent, prompt: &str, with: &Answering<'_>) -> Result<Answer, JobError> {
-    let tools = offered(agent, with.tools);
+    let tools = named(&agent.tools, with.tools);
+    let guarding = guarding(with);
+    guard(Side::Input, agent, prompt, &guarding).await?;
     let specs: Vec<ToolSpec> = tools.iter().map(|tool| tool.spec().clone()).collect();
     let mut run = AgentRun::new(with.bounds, &agent.instructions, prompt);
     let mut done = Answer::default();
@@ -66,6 +70,7 @@ pub async fn answer(agent: &Agent, prompt: &str, with: &Answering<'_>) -> Result
                 Event::Called(make_call(agent, &tools, &call, number, with, &mut done).await)
             }
             Action::Finish(text) => {
+                guard(Side::Output, agent, &text, &guarding).await?;
                 emit(with, agent, EventKind::AgentCompleted, &[]);
                 done.text = text;
                 return Ok(done);
@@ -78,13 +83,9 @@ pub async fn answer(agent: &Agent, prompt: &str, with: &Answering<'_>) -> Result
     }
 }
 
-/// The tools an agent names, in its order, as far as they are at hand.
-fn offered<'a>(agent: &Agent, tools: &'a [Arc<dyn Tool>]) -> Vec<&'a Arc<dyn Tool>> {
-    let names = agent.tools.iter().filter_map(|tool| match tool {
-        ToolRef::BuiltIn(name) => Some(name),
-        ToolRef::Mcp { .. } => None,
-    });
-    names.filter_map(|name| tools.iter().find(|tool| tool.spec().name == *name)).collect()
+fn guarding<'a>(with: &'a Answering<'a>) -> Guarding<'a> {
+    let quiet = CallContext { on_text: None, ..with.call_context };
+    Guarding { model: with.model, tools: &with.tool_context, quiet, step: with.step }
 }
 
 fn request(agent: &Agent, run: &AgentRun, tools: &[ToolSpec]) -> ChatRequest {
@@ -147,7 +148,8 @@ async fn journalled(
     with: &Answering<'_>,
     done: &mut Answer,
 ) -> Result<String, JobError> {
-    let context = &with.tool_context;
+    let inner = format!("{step}:");
+    let context = &ToolContext { step: &inner, ..with.tool_context };
     let mut warnings = Vec::new();
     let told = context.journal.step(step, context.meter, async {
         match dispatch(tools, call, context, &mut warnings).await {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     job::{ErrorCode, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel, ToolSpec},
-    tools::{Tool, ToolContext, ToolEnd, ToolOutput},
+    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput},
 };
 
 /// Name of the tool.
@@ -122,6 +122,11 @@ fn refused(message: String) -> JobError {
 impl Tool for DelegateToAgent {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    /// Every step of the other agent is on record.
+    fn effect(&self, _: &RawJson) -> Effect {
+        Effect::Repeatable
     }
 
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

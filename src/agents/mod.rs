@@ -3,6 +3,8 @@
 mod answer;
 mod delegate;
 pub mod eval;
+mod guardrails;
+mod kit;
 mod listing;
 mod overlap;
 mod registry;
@@ -12,11 +14,13 @@ mod trail;
 
 pub use answer::{Answer, Answering, answer};
 pub use delegate::DelegateToAgent;
+pub use guardrails::{Guarding, Side, guard};
+pub use kit::{Kit, Toolbox, named, server_spec};
 pub use listing::{AgentSummary, Listing, PoolSummary, listing};
 pub use overlap::{Overlap, overlaps};
 pub use registry::{
-    Agent, BUILT_IN_TOOLS, HandoffTarget, History, LiveRegistry, MAX_ID_CHARS, McpServer, Pool, Registry,
-    RegistryError, Strategy, TRANSFER_PREFIX, Tier, ToolRef,
+    Agent, BUILT_IN_TOOLS, Guardrail, Guardrails, HandoffTarget, History, LiveRegistry, MAX_ID_CHARS, McpServer, Pool,
+    Registry, RegistryError, Rule, Strategy, TRANSFER_PREFIX, Tier, ToolRef,
 };
 pub use route::{
     Candidate, Choice, Decision, Pick, RouteOptions, RouteRecord, RouteRequest, RouteResult, Router, RunnerUp,

@@ -7,19 +7,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
-    agents::{self, LiveRegistry, RouteOptions, RunBounds, TrailStore},
+    agents::{self, LiveRegistry, RouteOptions, RunBounds, Toolbox, TrailStore},
     embed, http,
     job::Event,
     lanes::Handoffs,
     llm::{Cached, ChatModel, Circuit, OpenAi, ReplyStore, StoreReplies},
-    net::{self, Egress},
+    net::{self, Credentials, Egress},
     planner::{ModelPlanner, Planner, Reference, RulesPlanner},
     queue::{MemoryQueue, QueueError, RedisQueue, SharedQueue},
     settings::{Provider, Settings, StoreBackend, environment, limits},
     store::{Artifacts, MemoryStore, RedisStore, SharedStore},
     table,
     telemetry::Metrics,
-    tools::{ExecutePipeline, PatchWorkflow, Sources},
+    tools::{ExecutePipeline, OpenApiAction, PatchWorkflow, Sources, mcp::Servers},
     worker::Runner,
     workflow,
 };
@@ -156,9 +156,9 @@ fn runner(
     model: Option<Arc<dyn ChatModel>>,
     registry: Arc<LiveRegistry>,
 ) -> Result<Runner, Failure> {
-    let egress = Egress::new(&settings.egress, &own_addresses(&settings)).map_err(Failure::Usage)?;
+    let egress = Arc::new(Egress::new(&settings.egress, &own_addresses(&settings)).map_err(Failure::Usage)?);
     let sources = Arc::new(Sources::new(artifacts.clone(), queue.clone()));
-    let pipeline_tool = Arc::new(ExecutePipeline::new(&settings.pipeline, Arc::new(egress), sources.clone()));
+    let pipeline_tool = Arc::new(ExecutePipeline::new(&settings.pipeline, egress.clone(), sources.clone()));
     let patch_tool = PatchWorkflow::new(&settings).map_err(Failure::Usage)?;
     // A job run from the command line without an orchestrator shows its patch; a worker must send it.
     let preview_only = queue.is_none() && settings.orchestrator.api_url.is_none();
@@ -171,12 +171,18 @@ fn runner(
         }
         None => Arc::new(RulesPlanner),
     };
+    let openapi_tool = OpenApiAction::new(egress.clone(), Credentials::new(&settings.egress));
+    let toolbox = Arc::new(Toolbox {
+        servers: Servers::new(egress, Credentials::new(&settings.egress)),
+        sources: vec![Arc::new(openapi_tool.known())],
+    });
     let handoffs = Arc::new(Handoffs {
         registry,
         router: router(&settings, model.clone(), Some(store.clone()))?,
         trail: trails(&settings, store.clone()),
         model: model.clone(),
-        tools: vec![pipeline_tool.clone(), patch_tool.clone()],
+        tools: vec![pipeline_tool.clone(), patch_tool.clone(), Arc::new(openapi_tool)],
+        toolbox,
         bounds: RunBounds { max_turns: settings.llm.max_turns, max_repeats: limits::MAX_REPEATS },
     });
     Ok(Runner { settings, planner, model, pipeline_tool, patch_tool, sources, handoffs, store, artifacts })

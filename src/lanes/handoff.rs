@@ -6,7 +6,7 @@ use super::{LaneEnd, Record};
 use crate::{
     agents::{
         Agent, Answering, Decision, DelegateToAgent, LiveRegistry, Registry, RouteRequest, Router, RunBounds,
-        TrailStore, answer,
+        Toolbox, TrailEntry, TrailKind, TrailStore, answer,
     },
     job::{ErrorCode, Event, EventKind, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},
@@ -26,6 +26,8 @@ pub struct Handoffs {
     pub model: Option<Arc<dyn ChatModel>>,
     /// The built-in tools that agents may name.
     pub tools: Vec<Arc<dyn Tool>>,
+    /// What else they may name.
+    pub toolbox: Arc<Toolbox>,
     /// Bounds of one agent's run.
     pub bounds: RunBounds,
 }
@@ -71,7 +73,13 @@ impl Handoffs {
         let said = if options.dry_run || job.dry_run {
             None
         } else {
-            Some(self.answer(&registry, agent, job, around, record).await.inspect_err(|_| count("failed"))?)
+            match self.answer(&registry, agent, job, around, record).await {
+                Ok(said) => Some(said),
+                Err(error) => {
+                    self.stopped(&decision, agent, &error).await;
+                    return Err(error);
+                }
+            }
         };
         count("ok");
         Ok(LaneEnd::Done {
@@ -100,8 +108,10 @@ impl Handoffs {
             );
             return Err(JobError::new(ErrorCode::HandoffFailed, message).with_detail("agent_id", agent.id.as_str()));
         };
-        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), self.tools.clone(), self.bounds);
-        let mut tools = self.tools.clone();
+        let kit = self.toolbox.kit(registry, &[agent], &self.tools, &around.tool_context).await?;
+        record.warnings.extend(kit.warnings);
+        let mut tools = kit.tools;
+        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), tools.clone(), self.bounds);
         tools.push(Arc::new(delegate));
         let answering = Answering {
             model: &**model,
@@ -115,6 +125,22 @@ impl Handoffs {
         record.tool_calls.extend(answered.tool_calls);
         record.warnings.extend(answered.warnings);
         Ok(answered.text)
+    }
+
+    /// Notes why there is no answer. A run that waits has not ended.
+    async fn stopped(&self, decision: &Decision, agent: &Agent, error: &JobError) {
+        if error.deferred {
+            return;
+        }
+        count("failed");
+        let reason = error.details.get("reason").and_then(|reason| reason.as_str()).unwrap_or(error.code.as_str());
+        let mut entry = TrailEntry::new(&decision.record.execution_id, TrailKind::Stop, std::time::Duration::ZERO);
+        entry.agent_id = Some(agent.id.clone());
+        entry.handoff_decision = Some(reason.to_owned());
+        entry.reason = Some(error.to_string());
+        if let Err(error) = self.trail.append(&entry).await {
+            tracing::warn!(%error, "the trail of a handoff could not be kept");
+        }
     }
 
     /// A trail that cannot be kept is no reason to fail the job.

@@ -16,7 +16,7 @@ use serde_json::Value;
 pub use raw::{Env, environment, expand_variables};
 pub use secret::Secret;
 pub use sections::{
-    Aggregation, Breaker, Egress, Embeddings, EmbeddingsProvider, Http, Intake, Intent, ListIntake, Llm, LlmModel,
+    Aggregation, AuthProfile, Breaker, Egress, Embeddings, EmbeddingsProvider, Http, Intake, Intent, ListIntake, Llm, LlmModel,
     LogFormat, Network, Orchestrator, Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results,
     Retry, Routing, RunPatchMode, Settings, Store, StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
 };

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Sources, Tool, ToolContext, ToolEnd, ToolOutput, fetch::Fetcher};
+use super::{Effect, Sources, Tool, ToolContext, ToolEnd, ToolOutput, fetch::Fetcher};
 use crate::{
     job::{ErrorCode, Event, EventKind, JobError, Lane, Preview, RawJson},
     llm::ToolSpec,
@@ -182,6 +182,11 @@ impl Drop for SetOnDrop {
 impl Tool for ExecutePipeline {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    /// What it fetches is on record, with its content.
+    fn effect(&self, arguments: &RawJson) -> Effect {
+        if self.only_reads(arguments) { Effect::Reads } else { Effect::Repeatable }
     }
 
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

@@ -2,16 +2,25 @@
 
 mod execute_pipeline;
 mod fetch;
+mod gate;
+pub mod mcp;
+mod names;
+mod openapi;
 mod patch_workflow;
+mod search;
 mod sources;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use execute_pipeline::ExecutePipeline;
+pub use gate::{Decision, Gate, PendingCall, decide, is_call};
+pub use names::{Names, function_name};
+pub use openapi::{KnownOperations, OpenApiAction};
 pub use patch_workflow::{Commit, PatchWorkflow, Pending};
+pub use search::{FindTools, Offered, SearchSource, ToolHit};
 pub use sources::Sources;
 
 use crate::{
@@ -29,6 +38,9 @@ pub struct ToolContext<'a> {
     pub data: Option<&'a RawJson>,
     /// What is on record of this job.
     pub journal: &'a Journal,
+    /// Begins the names of the steps that the call itself puts on record: two calls of one tool in an agent's run
+    /// must not take each other's records. Empty where a plan makes the calls.
+    pub step: &'a str,
     /// What the job has spent.
     pub meter: &'a Meter,
     /// When the job's time is over.
@@ -63,11 +75,69 @@ pub struct ToolOutput {
     pub warnings: Vec<String>,
 }
 
+/// Whether a call may be made at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Permission {
+    /// It may.
+    #[default]
+    Free,
+    /// Someone has to agree to each call first.
+    Approval,
+}
+
+/// What one call by an agent may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToolBounds {
+    /// Longest time; the job's own end comes first.
+    pub time: Duration,
+    /// Bytes of the result that the model is told; the rest is cut off and said so.
+    pub result_bytes: usize,
+}
+
+impl Default for ToolBounds {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(300), result_bytes: 64 << 10 }
+    }
+}
+
+/// What a call does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It changes nothing anywhere.
+    Reads,
+    /// It may be made again with the same arguments: it is idempotent, or keeps its own record.
+    Repeatable,
+    /// It has consequences that a second call would have again.
+    Once,
+}
+
 /// A tool.
 #[async_trait]
 pub trait Tool: Send + Sync {
     /// How it is offered. The same bytes every time, so that the provider's prompt cache is hit.
     fn spec(&self) -> &ToolSpec;
+
+    /// Whether an agent may call it by itself.
+    fn permission(&self) -> Permission {
+        Permission::Free
+    }
+
+    /// What one call by an agent may take.
+    fn bounds(&self) -> ToolBounds {
+        ToolBounds::default()
+    }
+
+    /// Whether this call changes nothing anywhere: such calls of one turn run side by side. Arguments that cannot be
+    /// read do nothing either.
+    fn only_reads(&self, arguments: &RawJson) -> bool {
+        let _ = arguments;
+        false
+    }
+
+    /// What this call does to the world.
+    fn effect(&self, arguments: &RawJson) -> Effect {
+        if self.only_reads(arguments) { Effect::Reads } else { Effect::Once }
+    }
 
     /// Does it.
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError>;

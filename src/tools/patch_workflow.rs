@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
 
-use super::{Tool, ToolContext, ToolEnd, ToolOutput};
+use super::{Effect, Tool, ToolContext, ToolEnd, ToolOutput};
 use crate::{
     job::{ErrorCode, Job, JobError, Lane, PatchTarget, Preview, RawJson},
     llm::ToolSpec,
@@ -192,7 +192,7 @@ impl PatchWorkflow {
             // On record, so that a redelivered job plans on the same one, and a replay has it at all.
             None => {
                 let fetch = async { Ok(self.stored_workflow(tag, context).await?.document().clone()) };
-                let document: Value = context.journal.step(&format!("workflow:{tag}"), context.meter, fetch).await?;
+                let document: Value = context.journal.step(&format!("{}workflow:{tag}", context.step), context.meter, fetch).await?;
                 Workflow::parse(&RawJson::of(&document))
                     .map_err(|message| invalid_job(format!("the workflow: {message}")))
             }
@@ -312,10 +312,15 @@ impl Tool for PatchWorkflow {
         &self.spec
     }
 
+    /// It keeps its own record, and looks before it sends again.
+    fn effect(&self, _: &RawJson) -> Effect {
+        Effect::Repeatable
+    }
+
     /// Prepares, then sends or waits for approval. What was prepared and that it is about to be sent go on record
     /// first, so that a redelivered job sends the same patch, and not twice.
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
-        let step = format!("patch:{}", fingerprint(arguments));
+        let step = format!("{}patch:{}", context.step, fingerprint(arguments));
         let prepare = self.prepare_for(arguments, context);
         let pending = context.journal.step(&step, context.meter, prepare).await.map_err(named)?;
         if pending.dry_run || pending.prepared.no_op {

@@ -9,7 +9,7 @@ use std::{
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::Runner;
+use super::{Runner, approval};
 use crate::{
     intent::{self, Facts, IntentModel},
     job::{
@@ -99,7 +99,7 @@ async fn lane(
     let session = runner.session(job, journal, meter).await?;
     let data = runner.first_data(job, session.as_ref()).await?;
     let tool_context =
-        ToolContext { job, data: data.as_ref(), journal, meter, deadline, cancel: &around.stop, emit: around.emit };
+        ToolContext { job, data: data.as_ref(), journal, step: "", meter, deadline, cancel: &around.stop, emit: around.emit };
     let ready = lanes::ready_plan(job);
     let columns = match (&ready, &data) {
         (None, Some(data)) => Some(table::columns(data, COLUMN_SAMPLE_ROWS)),
@@ -109,14 +109,14 @@ async fn lane(
     let decided = decide(runner, job, columns.as_ref(), journal, &quiet).await?;
     tell(&decided, around);
     let intent = &*notes.intent.insert(decided);
-    if let Some(pending) = approval(around, journal, meter).await? {
+    if let Some(pending) = approval::decided(around.approval, journal, meter).await? {
         return approved(runner, &pending, &tool_context, &mut notes.record).await;
     }
     let on_text = |text: &str| (around.emit)(Event::new(EventKind::Token).with("text", text));
     if intent.intent == IntentKind::Handoff {
         let call_context = CallContext { on_text: Some(&on_text), ..quiet };
         let around = handoff::Surroundings { tool_context, quiet, call_context };
-        return runner.handoffs.run(job, around, &mut notes.record).await;
+        return approval::parked(runner.handoffs.run(job, around, &mut notes.record).await);
     }
     let stage = Stage { runner, intent, ready, columns, session, tool_context };
     let end = stage.run(CallContext { on_text: Some(&on_text), ..quiet }, &mut notes.record).await;
@@ -233,21 +233,6 @@ fn node_ids(job: &Job) -> Vec<String> {
 fn asks_model(runner: &Runner, job: &Job) -> bool {
     runner.model.is_some() && lanes::ready_plan(job).is_none()
 }
-
-/// What was approved of a job that waited for it. On record, for a replay.
-async fn approval(around: &Surroundings<'_>, journal: &Journal, meter: &Meter) -> Result<Option<RawJson>, JobError> {
-    match around.approval {
-        Some(approval) => {
-            let pending = async { Ok(approval.pending.clone()) };
-            journal.step(APPROVED, meter, pending).await.map(Some)
-        }
-        None if journal.replays() => journal.peek(APPROVED, meter).await,
-        None => Ok(None),
-    }
-}
-
-/// The journal's name for an approval.
-const APPROVED: &str = "approved";
 
 fn tell(decided: &Intent, around: &Surroundings<'_>) {
     (around.emit)(

@@ -214,6 +214,7 @@ impl Stage {
                 job: &self.job,
                 data: None,
                 journal: &journal,
+                step: "",
                 meter: &meter,
                 deadline,
                 cancel: &self.cancel,

@@ -93,8 +93,11 @@ fn banned(pattern: &str, text: &str) -> Option<String> {
 }
 
 fn misshapen(schema: &Value, text: &str) -> Option<String> {
-    let Ok(value) = serde_json::from_str::<Value>(structured::unfence(text.trim())) else { return Some("the text is no JSON".into()) };
-    let validator = match jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(schema) {
+    let Ok(value) = serde_json::from_str::<Value>(structured::unfence(text.trim())) else {
+        return Some("the text is no JSON".into());
+    };
+    let validator = match jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(schema)
+    {
         Ok(validator) => validator,
         Err(error) => return Some(format!("its schema cannot be used: {error}")),
     };

@@ -56,19 +56,19 @@ impl Toolbox {
         for tool in built_ins {
             let name = tool.spec().name.clone();
             let _ = names.take(&name, &name);
-            kit.tools.push(Gate::before(tool.clone(), asks(registry, &ToolRef::BuiltIn(name))));
+            kit.tools.push(Gate::before(tool.clone(), registry.asks(&ToolRef::BuiltIn(name))));
         }
         let needed: Vec<(&String, &McpServer)> =
             registry.mcp_servers.iter().filter(|(name, _)| agents.iter().any(|agent| uses(agent, name))).collect();
         let opened = join_all(needed.iter().map(|(name, server)| self.server(name, server, context))).await;
-        for ((name, server), opened) in needed.into_iter().zip(opened) {
+        for ((name, _), opened) in needed.into_iter().zip(opened) {
             let (listed, tools) = opened?;
             match listed {
                 Ok(listed) => kit.warnings.extend(listed.left_out),
                 Err(why) => kit.warnings.push(why),
             }
             for tool in tools {
-                kit.add(registry, name, server, tool, &mut names);
+                kit.add(registry, name, tool, &mut names);
             }
         }
         kit.missing(&agents);
@@ -95,15 +95,14 @@ impl Toolbox {
 }
 
 impl Kit {
-    fn add(&mut self, registry: &Registry, name: &str, server: &McpServer, tool: McpTool, names: &mut Names) {
+    fn add(&mut self, registry: &Registry, name: &str, tool: McpTool, names: &mut Names) {
         let (function, own) = (tool.spec().name.clone(), tool.name().to_owned());
         if let Err(first) = names.take(&function, &format!("{name}/{own}")) {
             self.warnings.push(format!("{name}: the tool {own:?} is left out: its name {function} is that of {first}"));
             return;
         }
-        let reference = ToolRef::Mcp { server: name.to_owned(), tool: Some(own.clone()) };
-        let asks = asks(registry, &reference) || server.approval.iter().any(|listed| *listed == own);
-        self.tools.push(Gate::before(Arc::new(tool), asks));
+        let reference = ToolRef::Mcp { server: name.to_owned(), tool: Some(own) };
+        self.tools.push(Gate::before(Arc::new(tool), registry.asks(&reference)));
     }
 
     /// Says which tools the agents name and the servers do not have.
@@ -145,17 +144,8 @@ impl Kit {
         let mut all: Vec<Arc<dyn SearchSource>> = vec![Arc::new(Offered::new(specs.into_iter()))];
         let calls_apis = agents.iter().any(|agent| agent.tools.contains(&ToolRef::BuiltIn("openapi_action".into())));
         all.extend(sources.iter().filter(|source| source.kind() != "openapi" || calls_apis).cloned());
-        self.tools.push(Gate::before(Arc::new(FindTools::new(all)), asks(registry, &reference)));
+        self.tools.push(Gate::before(Arc::new(FindTools::new(all)), registry.asks(&reference)));
     }
-}
-
-/// Whether calls of a tool wait for approval: where any agent of the file says so, since what a call does is the same
-/// whoever makes it.
-fn asks(registry: &Registry, tool: &ToolRef) -> bool {
-    registry.agents.iter().flat_map(|agent| &agent.approvals).any(|named| match (named, tool) {
-        (ToolRef::Mcp { server, tool: None }, ToolRef::Mcp { server: of, .. }) => server == of,
-        (named, tool) => named == tool,
-    })
 }
 
 fn uses(agent: &Agent, server: &str) -> bool {
@@ -187,11 +177,9 @@ pub fn named<'a>(references: &[ToolRef], tools: &'a [Arc<dyn Tool>]) -> Vec<&'a 
 #[must_use]
 pub fn server_spec(name: &str, server: &McpServer) -> ServerSpec {
     let reach = match &server.url {
-        Some(url) => Reach::Http {
-            url: url.clone(),
-            headers: server.headers.clone(),
-            auth_profile: server.auth_profile.clone(),
-        },
+        Some(url) => {
+            Reach::Http { url: url.clone(), headers: server.headers.clone(), auth_profile: server.auth_profile.clone() }
+        }
         None => Reach::Program(Program {
             command: server.command.clone(),
             env: server.env.clone(),

@@ -105,6 +105,12 @@ pub(super) fn local_router(settings: &Settings) -> Result<Arc<agents::Router>, F
     router(settings, model(settings, &store)?.map(|model| Cached::wrap(model, settings, None)), None)
 }
 
+/// MCP servers for one command.
+pub(super) fn mcp_servers(settings: &Settings) -> Result<Arc<Servers>, Failure> {
+    let egress = Egress::new(&settings.egress, &own_addresses(settings)).map_err(Failure::Usage)?;
+    Ok(Servers::new(Arc::new(egress), Credentials::new(&settings.egress)))
+}
+
 /// Where the trails of handoffs are: kept as long as results are.
 pub(super) fn trails(settings: &Settings, store: SharedStore) -> TrailStore {
     TrailStore::new(store, Duration::from_secs(settings.results.ttl_secs))

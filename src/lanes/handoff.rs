@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{LaneEnd, Record};
 use crate::{
     agents::{
-        Agent, Answering, Decision, DelegateToAgent, LiveRegistry, Registry, RouteRequest, Router, RunBounds,
-        Toolbox, TrailEntry, TrailKind, TrailStore, answer,
+        Agent, Answering, Decision, DelegateToAgent, LiveRegistry, Registry, RouteRequest, Router, RunBounds, Toolbox,
+        TrailEntry, TrailKind, TrailStore, answer,
     },
     job::{ErrorCode, Event, EventKind, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},

@@ -183,9 +183,7 @@ fn auth_profiles(settings: &Settings) -> Result<(), String> {
         let (pair, login) = (profile.header.is_some(), profile.username.is_some());
         let forms = [profile.bearer.is_some(), pair, login].iter().filter(|given| **given).count();
         if forms != 1 || pair != profile.value.is_some() || login != profile.password.is_some() {
-            return Err(format!(
-                "{key}: give exactly one of bearer, header with value, or username with password"
-            ));
+            return Err(format!("{key}: give exactly one of bearer, header with value, or username with password"));
         }
     }
     Ok(())

@@ -90,13 +90,16 @@ impl Gate {
     }
 
     fn rejected(&self) -> JobError {
-        let message = "the person asked for approval rejected this call: do not try it again, say what could not be done";
+        let message =
+            "the person asked for approval rejected this call: do not try it again, say what could not be done";
         self.told(message).with_detail("reason", "rejected")
     }
 
     /// An error for the model.
     fn told(&self, message: &str) -> JobError {
-        JobError::new(ErrorCode::HandoffFailed, message).with_retryable(false).with_tool(self.inner.spec().name.as_str())
+        JobError::new(ErrorCode::HandoffFailed, message)
+            .with_retryable(false)
+            .with_tool(self.inner.spec().name.as_str())
     }
 
     /// Notes that a call with lasting effect is about to be made.

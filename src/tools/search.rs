@@ -158,9 +158,10 @@ impl Tool for FindTools {
 fn spec() -> ToolSpec {
     ToolSpec {
         name: NAME.into(),
-        description: "Finds tools that you may use, by what they do: your own, operations of APIs that were read before, \
+        description:
+            "Finds tools that you may use, by what they do: your own, operations of APIs that were read before, \
                       and saved pipelines. The hits say how each is called."
-            .into(),
+                .into(),
         parameters: json!({
             "type": "object",
             "properties": {

@@ -280,6 +280,23 @@ impl Registry {
         self.agents.iter().find(|agent| agent.id == id)
     }
 
+    /// Whether calls of a tool wait for approval: where any agent of the file says so, or its server, since what a call
+    /// does is the same whoever makes it.
+    #[must_use]
+    pub fn asks(&self, tool: &ToolRef) -> bool {
+        let by_server = match tool {
+            ToolRef::Mcp { server, tool: Some(tool) } => {
+                self.mcp_servers.get(server).is_some_and(|server| server.approval.contains(tool))
+            }
+            _ => false,
+        };
+        let named = |named: &ToolRef| match (named, tool) {
+            (ToolRef::Mcp { server, tool: None }, ToolRef::Mcp { server: of, .. }) => server == of,
+            (named, tool) => named == tool,
+        };
+        by_server || self.agents.iter().flat_map(|agent| &agent.approvals).any(named)
+    }
+
     /// Every tag that some agent has, each once, in the order of the file.
     #[must_use]
     pub fn tags(&self) -> Vec<&str> {

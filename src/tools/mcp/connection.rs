@@ -49,8 +49,7 @@ impl Drop for Connection {
 /// Who we are, and that we offer servers nothing: no roots, no sampling, no questions to people.
 fn about_us() -> ClientConfig {
     let us = Implementation::new("agent-runner", env!("CARGO_PKG_VERSION"));
-    ClientConfig::new(ClientCapabilities::default(), us)
-        .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+    ClientConfig::new(ClientCapabilities::default(), us).with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
 }
 
 /// The newest version where the server knows how to say that it speaks it, else what it agrees to at the handshake.
@@ -149,12 +148,6 @@ impl Connection {
             let _ = service.close_with_timeout(CLOSE_TIMEOUT).await;
         }
     }
-
-    /// The number of the process.
-    #[cfg(test)]
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.group.as_ref().and_then(Group::id)
-    }
 }
 
 /// What went wrong, for a model: the protocol's words, and not our address of the server.
@@ -162,13 +155,13 @@ fn said(error: &ServiceError) -> String {
     match error {
         ServiceError::McpError(error) => shortened(&format!("{} (code {})", error.message, error.code.0)),
         ServiceError::TransportClosed => "it has ended, or broke the protocol".to_owned(),
-        ServiceError::TransportSend(error) => shortened(&innermost(&error.error)),
+        ServiceError::TransportSend(error) => shortened(&innermost(error.error.as_ref())),
         other => shortened(other),
     }
 }
 
-fn innermost(error: &Box<dyn std::error::Error + Send + Sync>) -> String {
-    let mut deepest: &(dyn std::error::Error + 'static) = &**error;
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut deepest = error;
     while let Some(inner) = deepest.source() {
         deepest = inner;
     }

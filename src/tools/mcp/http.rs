@@ -66,7 +66,8 @@ impl HttpClient {
 
     fn request(&self, method: Method, url: &str, accept: &str, session: Option<&str>, further: &Headers) -> Request {
         let own = self.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned()));
-        let further = further.iter().filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+        let further =
+            further.iter().filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
         let mut headers: Vec<(String, String)> = vec![("accept".into(), accept.into())];
         headers.extend(session.map(|id| (SESSION.to_owned(), id.to_owned())));
         headers.extend(own.chain(further));

@@ -85,7 +85,9 @@ fn read(server: &str, tool: &Offered) -> Result<ListedTool, String> {
     let description = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or_default();
     let bytes = schema.to_string().len() + description.len();
     if bytes > MAX_TOOL_BYTES {
-        return Err(format!("{shown:?} has {bytes} bytes of description and schema, at most {MAX_TOOL_BYTES} are taken"));
+        return Err(format!(
+            "{shown:?} has {bytes} bytes of description and schema, at most {MAX_TOOL_BYTES} are taken"
+        ));
     }
     if is_deeper(&schema, MAX_DEPTH) {
         return Err(format!("the schema of {shown:?} is nested more than {MAX_DEPTH} deep"));
@@ -144,7 +146,8 @@ fn canonical(value: &Value) -> String {
         Value::Object(members) => {
             let mut members: Vec<(&String, &Value)> = members.iter().collect();
             members.sort_unstable_by_key(|(key, _)| *key);
-            let members = members.iter().map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)));
+            let members =
+                members.iter().map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)));
             format!("{{{}}}", members.collect::<Vec<_>>().join(","))
         }
         scalar => scalar.to_string(),
@@ -186,7 +189,9 @@ mod tests {
         let same = r#"[{"name":"b","inputSchema":{}},{"inputSchema":{"required":["k"],"type":"object"},"name":"a","description":"x"}]"#;
         let of = |text: &str| Listed::read("db", &tools(text)).hash;
         assert_eq!(of(plain), of(same));
-        for changed in [plain.replace("\"x\"", "\"y\""), plain.replace("[\"k\"]", "[]"), plain.replace("\"b\"", "\"c\"")] {
+        for changed in
+            [plain.replace("\"x\"", "\"y\""), plain.replace("[\"k\"]", "[]"), plain.replace("\"b\"", "\"c\"")]
+        {
             assert_ne!(of(plain), of(&changed), "{changed}");
         }
         let listed = Listed::read("db", &tools(plain));

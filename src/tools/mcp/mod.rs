@@ -7,8 +7,6 @@ mod listed;
 mod process;
 mod result;
 mod stdio;
-#[cfg(test)]
-mod tests;
 mod tool;
 
 use std::{

@@ -46,12 +46,6 @@ impl Group {
         }
         // Dropped here, it is collected in the background.
     }
-
-    /// The number of the process, while it is ours.
-    #[cfg(test)]
-    pub(super) fn id(&self) -> Option<u32> {
-        self.0.lock().as_ref().and_then(Child::id)
-    }
 }
 
 /// A started program with its pipes.
@@ -75,7 +69,8 @@ pub(super) fn start(server: &str, program: &Program) -> Result<Started, String> 
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(unix)]
     command.process_group(0);
-    let mut child = command.kill_on_drop(true).spawn().map_err(|error| format!("{name:?} cannot be started: {error}"))?;
+    let mut child =
+        command.kill_on_drop(true).spawn().map_err(|error| format!("{name:?} cannot be started: {error}"))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let limited = limit(&child, program);
     let group = Group(Arc::new(Mutex::new(Some(child))));

@@ -15,7 +15,8 @@ pub(super) struct Called {
 pub(super) fn read(result: &CallToolResult) -> Called {
     let mut parts: Vec<String> = result.content.iter().map(part).collect();
     if let Some(structured) = &result.structured_content {
-        let same = |text: &String| serde_json::from_str(text).is_ok_and(|value: serde_json::Value| value == *structured);
+        let same =
+            |text: &String| serde_json::from_str(text).is_ok_and(|value: serde_json::Value| value == *structured);
         if !parts.iter().any(same) {
             parts.push(structured.to_string());
         }
@@ -58,7 +59,11 @@ mod tests {
             (r#"{"content":[]}"#, "(the tool gave nothing)", false),
             (r#"{"content":[{"type":"text","text":"no"}],"isError":true}"#, "no", true),
             (r#"{"content":[],"structuredContent":{"n":1.10}}"#, r#"{"n":1.10}"#, false),
-            (r#"{"content":[{"type":"text","text":"{ \"n\": 1 }"}],"structuredContent":{"n":1}}"#, "{ \"n\": 1 }", false),
+            (
+                r#"{"content":[{"type":"text","text":"{ \"n\": 1 }"}],"structuredContent":{"n":1}}"#,
+                "{ \"n\": 1 }",
+                false,
+            ),
             (r#"{"content":[{"type":"text","text":"one"}],"structuredContent":{"n":1}}"#, "one\n{\"n\":1}", false),
             (
                 r#"{"content":[{"type":"image","data":"AAAAAAAA","mimeType":"image/png"}]}"#,

@@ -2,12 +2,7 @@
 
 use std::{io, time::Duration};
 
-use rmcp::{
-    RoleClient,
-    model::ServerJsonRpcMessage,
-    service::TxJsonRpcMessage,
-    transport::Transport,
-};
+use rmcp::{RoleClient, model::ServerJsonRpcMessage, service::TxJsonRpcMessage, transport::Transport};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{ChildStdin, ChildStdout},
@@ -15,7 +10,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{MAX_MESSAGE_BYTES, process::{Group, Started}};
+use super::{
+    MAX_MESSAGE_BYTES,
+    process::{Group, Started},
+};
 
 /// Lines that are no message before a server counts as broken: many print a greeting where only messages belong.
 const MAX_NOISE_LINES: usize = 100;
@@ -151,7 +149,8 @@ mod tests {
     #[tokio::test]
     async fn lines_are_bounded_and_may_come_in_pieces() {
         let long = vec![b'x'; MAX_MESSAGE_BYTES + 1];
-        let rows: [(&[u8], &[&[u8]], bool); 5] = [
+        type Row<'a> = (&'a [u8], &'a [&'a [u8]], bool);
+        let rows: [Row<'_>; 5] = [
             (b"a\nbc\n", &[b"a", b"bc"], true),
             (b"a\nrest", &[b"a", b"rest"], true),
             (b"\n\n", &[b"", b""], true),

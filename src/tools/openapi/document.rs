@@ -48,7 +48,8 @@ impl Document {
         let text = simdutf8::basic::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
         let looks_like_json = text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
         let mut root: Value = if looks_like_json {
-            serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| format!("it is no JSON: {error}"))?
+            serde_json::from_str(text.trim_start_matches('\u{feff}'))
+                .map_err(|error| format!("it is no JSON: {error}"))?
         } else {
             serde_saphyr::from_str(text).map_err(|error| format!("it is no YAML: {}", error.without_snippet()))?
         };
@@ -90,8 +91,10 @@ impl Document {
             (Some(_), Some(_)) => return Err(format!("the document has several operations {id:?}")),
             (None, _) => {}
         }
-        let mut near: Vec<(f64, Found<'_>)> =
-            self.operations().map(|found| (strsim::jaro_winkler(&id.to_lowercase(), &found.id.to_lowercase()), found)).collect();
+        let mut near: Vec<(f64, Found<'_>)> = self
+            .operations()
+            .map(|found| (strsim::jaro_winkler(&id.to_lowercase(), &found.id.to_lowercase()), found))
+            .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         let all = near.len();
         if all == 0 {
@@ -201,7 +204,10 @@ mod tests {
         let rows = [
             (r#"{"openapi":"3.1.0","paths":{"/a":{"get":{"operationId":"a"}}}}"#, Ok(1)),
             ("\u{feff}{\"openapi\":\"3.0.3\",\"paths\":{}}", Ok(0)),
-            ("openapi: 3.0.3\npaths:\n  /a:\n    get: {operationId: a}\n    post: {operationId: b}\n    trace: {operationId: c}\n", Ok(2)),
+            (
+                "openapi: 3.0.3\npaths:\n  /a:\n    get: {operationId: a}\n    post: {operationId: b}\n    trace: {operationId: c}\n",
+                Ok(2),
+            ),
             ("openapi: 3.0.3\n", Ok(0)),
             (r#"{"swagger":"2.0"}"#, Err("Swagger 2.0")),
             (r#"{"openapi":"4.0.0"}"#, Err("only 3.0 and 3.1")),

@@ -70,9 +70,8 @@ impl Writing {
     /// `k,v` pairs, or `k=v` where the style explodes.
     fn members(self, members: &serde_json::Map<String, Value>, between: &str) -> String {
         let equals = if self.explode { "=" } else { between };
-        let pair = |(key, value): (&String, &Value)| {
-            format!("{}{equals}{}", self.encoded(key), self.encoded(&plain(value)))
-        };
+        let pair =
+            |(key, value): (&String, &Value)| format!("{}{equals}{}", self.encoded(key), self.encoded(&plain(value)));
         members.iter().map(pair).collect::<Vec<_>>().join(between)
     }
 

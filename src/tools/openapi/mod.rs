@@ -146,12 +146,7 @@ impl OpenApiAction {
         Ok(document)
     }
 
-    async fn send(
-        &self,
-        ready: Ready,
-        profile: Option<&str>,
-        context: &ToolContext<'_>,
-    ) -> Result<Response, JobError> {
+    async fn send(&self, ready: Ready, profile: Option<&str>, context: &ToolContext<'_>) -> Result<Response, JobError> {
         let mut headers = ready.headers;
         if let Some(profile) = profile {
             let (name, value) = self.credentials.header(profile, &ready.url)?;
@@ -257,9 +252,10 @@ fn mendable(error: JobError) -> JobError {
 fn spec() -> ToolSpec {
     ToolSpec {
         name: NAME.into(),
-        description: "Calls one operation of an HTTP API that an OpenAPI 3 document describes. Parameters of path, query \
+        description:
+            "Calls one operation of an HTTP API that an OpenAPI 3 document describes. Parameters of path, query \
                       and header go by name into params; a wrong operation_id is answered with the nearest ones."
-            .into(),
+                .into(),
         parameters: json!({
             "type": "object",
             "properties": {

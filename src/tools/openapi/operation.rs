@@ -173,7 +173,8 @@ fn address(document: &Document, found: &Found<'_>, path: &str, query: &[String])
     for (name, variable) in variables.into_iter().flatten() {
         text = text.replace(&format!("{{{name}}}"), &variable.get("default").map(plain).unwrap_or_default());
     }
-    let server: Url = document.base.join(&text).map_err(|error| format!("its server {text:?} is no address: {error}"))?;
+    let server: Url =
+        document.base.join(&text).map_err(|error| format!("its server {text:?} is no address: {error}"))?;
     let mut whole = server.as_str().split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').to_owned();
     whole.push('/');
     whole.push_str(path.trim_start_matches('/'));
@@ -185,7 +186,11 @@ fn address(document: &Document, found: &Found<'_>, path: &str, query: &[String])
 }
 
 /// The body with its kind.
-fn prepared(document: &Document, found: &Found<'_>, body: Option<&RawJson>) -> Result<Option<(String, String)>, String> {
+fn prepared(
+    document: &Document,
+    found: &Found<'_>,
+    body: Option<&RawJson>,
+) -> Result<Option<(String, String)>, String> {
     let given = body.filter(|body| body.as_str() != "null");
     let Some(described) = found.operation.get("requestBody") else {
         return match given {
@@ -204,7 +209,8 @@ fn prepared(document: &Document, found: &Found<'_>, body: Option<&RawJson>) -> R
         kind == "application/json" || kind.ends_with("+json") || kind == "*/*"
     };
     let is_form = |kind: &str| kind.starts_with("application/x-www-form-urlencoded");
-    let chosen = content.iter().find(|(kind, _)| is_json(kind)).or_else(|| content.iter().find(|(kind, _)| is_form(kind)));
+    let chosen =
+        content.iter().find(|(kind, _)| is_json(kind)).or_else(|| content.iter().find(|(kind, _)| is_form(kind)));
     let Some((kind, media)) = chosen else {
         let kinds: Vec<&str> = content.keys().map(String::as_str).collect();
         return Err(format!("its body must be {}, and only JSON and forms are sent", kinds.join(" or ")));

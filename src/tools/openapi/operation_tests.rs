@@ -60,13 +60,7 @@ fn run(id: &str, params: Value, body: Option<&str>) -> Result<Ready, String> {
 fn a_request_is_made_from_names_and_values() {
     let rows = [
         ("getPet", json!({"id": "7"}), None, "GET https://api.example.com/api/v2/pets/7", ""),
-        (
-            "getPet",
-            json!({"id": "a/b ..", "fields": ["name", "age"], "X-Trace": "t"}),
-            None,
-            "!params.id",
-            "",
-        ),
+        ("getPet", json!({"id": "a/b ..", "fields": ["name", "age"], "X-Trace": "t"}), None, "!params.id", ""),
         (
             "getPet",
             json!({"id": "a/b", "fields": ["name", "age"], "deep": {"a": 1}, "X-Trace": "t"}),
@@ -79,7 +73,13 @@ fn a_request_is_made_from_names_and_values() {
         ("getPet", json!({"id": "7", "fields": ["colour"]}), None, "!params.fields: /0", ""),
         ("getPet", json!({"id": 7}), None, "!params.id: 7 is not of type", ""),
         ("getPet", json!({"id": "7", "X-Trace": "too long"}), None, "!params.X-Trace", ""),
-        ("getPet", json!({"id": "7", "colour": 1}), None, "!no parameter \"colour\": there are id, fields, deep, X-Trace", ""),
+        (
+            "getPet",
+            json!({"id": "7", "colour": 1}),
+            None,
+            "!no parameter \"colour\": there are id, fields, deep, X-Trace",
+            "",
+        ),
         ("getPet", json!({"id": "7", "Authorization": "Bearer stolen"}), None, "!no parameter \"Authorization\"", ""),
         ("getPet", json!({"id": "7"}), Some("{}"), "!takes no body", ""),
         (

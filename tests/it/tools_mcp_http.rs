@@ -12,6 +12,11 @@ use crate::support::{
 const JSON: (&str, &str) = ("content-type", "application/json");
 const EVENTS: (&str, &str) = ("content-type", "text/event-stream");
 
+/// What servers of the earlier versions are told, and those of the newest.
+const OLD: &[&str] =
+    &["server/discover", "initialize", "notifications/initialized", "tools/list", "tools/call t {\"k\":1.10}"];
+const NEW: &[&str] = &["server/discover", "tools/list", "tools/call t {\"k\":1.10}"];
+
 /// A server that answers as `script` says, in the manner of `how`; `odd` answers a call instead.
 async fn site(script: Value, how: &'static str, odd: Option<fn(&Value) -> Reply>) -> Site {
     Site::start(move |visit| {
@@ -48,16 +53,14 @@ fn bench(site: &Site) -> Workbench {
 
 #[tokio::test]
 async fn a_server_is_spoken_to_as_the_protocol_wants_it() {
-    let old = ["server/discover", "initialize", "notifications/initialized", "tools/list", "tools/call t {\"k\":1.10}"];
-    let new = ["server/discover", "tools/list", "tools/call t {\"k\":1.10}"];
     // (what it speaks, how it answers, what it was told, its version in the header of the call, its session there)
-    type Row<'a> = (&'a str, &'a str, &'a [&'a str], &'a str, Option<&'a str>);
-    let rows: [Row<'_>; 5] = [
-        ("2025-06-18", "json", &old, "2025-06-18", None),
-        ("2025-11-25", "events", &old, "2025-11-25", None),
-        ("2025-06-18", "session", &old, "2025-06-18", Some("s-1")),
-        ("2026-07-28", "json", &new, "2026-07-28", None),
-        ("2026-07-28", "events", &new, "2026-07-28", None),
+    type Row = (&'static str, &'static str, &'static [&'static str], &'static str, Option<&'static str>);
+    let rows: [Row; 5] = [
+        ("2025-06-18", "json", OLD, "2025-06-18", None),
+        ("2025-11-25", "events", OLD, "2025-11-25", None),
+        ("2025-06-18", "session", OLD, "2025-06-18", Some("s-1")),
+        ("2026-07-28", "json", NEW, "2026-07-28", None),
+        ("2026-07-28", "events", NEW, "2026-07-28", None),
     ];
     for (speaks, how, expected, version, session) in rows {
         let site = site(json!({"speaks": speaks, "tools": [tool("t")]}), how, None).await;

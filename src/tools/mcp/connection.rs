@@ -46,6 +46,14 @@ impl Drop for Connection {
     }
 }
 
+/// Why there is no connection.
+enum Begun {
+    /// Nothing was begun: it would be the same again.
+    Not(String),
+    /// The server was there, and something went wrong with it.
+    Started(String),
+}
+
 /// Who we are, and that we offer servers nothing: no roots, no sampling, no questions to people.
 fn about_us() -> ClientConfig {
     let us = Implementation::new("agent-runner", env!("CARGO_PKG_VERSION"));
@@ -61,7 +69,8 @@ fn lifecycle() -> ClientLifecycleMode {
 }
 
 impl Connection {
-    /// Starts the server, or connects to it, and agrees on a version.
+    /// Starts the server, or connects to it, and agrees on a version. A server that cannot bear to be asked for its
+    /// versions is begun again with the handshake of the earlier ones.
     ///
     /// # Errors
     /// Why it cannot be had, in a sentence.
@@ -70,33 +79,51 @@ impl Connection {
         egress: &Arc<Egress>,
         credentials: &Credentials,
     ) -> Result<Self, String> {
-        let opened = tokio::time::timeout(spec.timeout, Self::connect(spec, egress, credentials)).await;
-        let late = |_| Err(format!("it was not ready within {} s (timeout_secs)", spec.timeout.as_secs()));
-        opened.unwrap_or_else(late).map_err(|why| format!("the MCP server {} cannot be used: {why}", spec.name))
+        let opened = tokio::time::timeout(spec.timeout, async {
+            match Self::connect(spec, egress, credentials, lifecycle()).await {
+                Err(Begun::Started(_)) => {
+                    Self::connect(spec, egress, credentials, ClientLifecycleMode::Initialize).await
+                }
+                connected => connected,
+            }
+        });
+        let why = match opened.await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(Begun::Not(why) | Begun::Started(why))) => why,
+            Err(_) => format!("it was not ready within {} s (timeout_secs)", spec.timeout.as_secs()),
+        };
+        Err(format!("the MCP server {} cannot be used: {why}", spec.name))
     }
 
-    async fn connect(spec: &ServerSpec, egress: &Arc<Egress>, credentials: &Credentials) -> Result<Self, String> {
+    async fn connect(
+        spec: &ServerSpec,
+        egress: &Arc<Egress>,
+        credentials: &Credentials,
+        lifecycle: ClientLifecycleMode,
+    ) -> Result<Self, Begun> {
         match &spec.reach {
             Reach::Program(program) => {
-                let started = process::start(&spec.name, program)?;
+                let started = process::start(&spec.name, program).map_err(Begun::Not)?;
                 let group = Some(started.group.clone());
                 let pipes = Pipes::new(&spec.name, started);
-                let service = serve_client_with_lifecycle(about_us(), pipes, lifecycle()).await;
-                let service = Some(service.map_err(|error| shortened(&error))?);
+                let service = serve_client_with_lifecycle(about_us(), pipes, lifecycle).await;
+                let service = Some(service.map_err(|error| Begun::Started(shortened(&error)))?);
                 Ok(Self { service, group })
             }
             Reach::Http { url, headers, auth_profile } => {
                 let mut sent: Vec<(String, Secret)> =
                     headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().into())).collect();
                 if let Some(profile) = auth_profile {
-                    sent.push(credentials.header(profile, url).map_err(|error| error.to_string())?);
+                    let header = credentials.header(profile, url);
+                    sent.push(header.map_err(|error| Begun::Not(error.to_string()))?);
                 }
                 let client = HttpClient::new(egress.clone(), sent, spec.timeout);
                 let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
                 config.max_sse_event_size = MAX_MESSAGE_BYTES;
                 let transport = StreamableHttpClientTransport::with_client(client, config);
-                let service = serve_client_with_lifecycle(about_us(), transport, lifecycle()).await;
-                Ok(Self { service: Some(service.map_err(|error| shortened(&error))?), group: None })
+                let service = serve_client_with_lifecycle(about_us(), transport, lifecycle).await;
+                let service = service.map_err(|error| Begun::Started(shortened(&error)))?;
+                Ok(Self { service: Some(service), group: None })
             }
         }
     }

@@ -21,6 +21,7 @@ use std::{
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 pub use listed::{Listed, ListedTool};
@@ -185,6 +186,16 @@ impl Lease {
         let listed = listed.unwrap_or_else(late)?;
         listed.fits(&spec.name, spec.pin.as_deref())?;
         Ok(listed)
+    }
+
+    /// Calls one of its tools, and tells what it said.
+    ///
+    /// # Errors
+    /// What the tool, the server or the connection failed with, in a sentence.
+    pub async fn call(&self, tool: &str, arguments: Map<String, Value>) -> Result<String, String> {
+        let connection = self.connection().await?;
+        let called = connection.call(tool, arguments, self.spec().timeout).await?;
+        if called.is_error { Err(called.text) } else { Ok(called.text) }
     }
 
     /// The live connection; a server that has ended is started again.

@@ -95,12 +95,7 @@ impl Tool for McpTool {
             Ok(Value::Null) => serde_json::Map::new(),
             _ => return Err(self.told("the arguments must be an object")),
         };
-        let connection = self.lease.connection().await.map_err(|why| self.told(&why))?;
-        let called = connection.call(&self.listed.name, arguments, self.lease.spec().timeout).await;
-        let called = called.map_err(|why| self.told(&why))?;
-        if called.is_error {
-            return Err(self.told(&called.text));
-        }
-        Ok(ToolEnd::Done(self.output(&called.text)))
+        let called = self.lease.call(&self.listed.name, arguments).await;
+        Ok(ToolEnd::Done(self.output(&called.map_err(|why| self.told(&why))?)))
     }
 }

@@ -156,13 +156,8 @@ fn uses(agent: &Agent, server: &str) -> bool {
 #[must_use]
 pub fn named<'a>(references: &[ToolRef], tools: &'a [Arc<dyn Tool>]) -> Vec<&'a Arc<dyn Tool>> {
     let mut found: Vec<&Arc<dyn Tool>> = Vec::new();
-    for reference in references {
-        let fits = |name: &str| match reference {
-            ToolRef::BuiltIn(own) => name == own,
-            ToolRef::Mcp { server, tool: Some(tool) } => name == function_name(server, tool),
-            ToolRef::Mcp { server, tool: None } => name.strip_prefix(server).is_some_and(|rest| rest.starts_with("__")),
-        };
-        for tool in tools.iter().filter(|tool| fits(&tool.spec().name)) {
+    for reference in references.iter().map(ToolRef::text) {
+        for tool in tools.iter().filter(|tool| names_tool(&reference, &tool.spec().name)) {
             if !found.iter().any(|known| Arc::ptr_eq(known, tool)) {
                 found.push(tool);
             }
@@ -170,6 +165,36 @@ pub fn named<'a>(references: &[ToolRef], tools: &'a [Arc<dyn Tool>]) -> Vec<&'a 
     }
     found.truncate(MAX_OFFERED);
     debug_assert!(found.iter().all(|tool| !tool.spec().name.starts_with(TRANSFER_PREFIX)));
+    found
+}
+
+/// Whether what the file calls `reference` ([`ToolRef::text`]) is the tool that models call `name`, or one of several.
+#[must_use]
+pub fn names_tool(reference: &str, name: &str) -> bool {
+    let Some(of_server) = reference.strip_prefix("mcp:") else { return reference == name };
+    match of_server.split_once('/') {
+        Some((server, tool)) => name == function_name(server, tool),
+        None => name.strip_prefix(of_server).is_some_and(|rest| rest.starts_with("__")),
+    }
+}
+
+/// Everybody who may come to speak where one of `from` (agents or pools) begins: through handoffs and pools, each once.
+#[must_use]
+pub fn reachable<'a>(registry: &'a Registry, from: &[&str]) -> Vec<&'a Agent> {
+    let mut waiting: Vec<&str> = from.iter().rev().copied().collect();
+    let mut found: Vec<&Agent> = Vec::new();
+    while let Some(id) = waiting.pop() {
+        if let Some(pool) = registry.pools.get(id) {
+            let members = pool.agents.iter().chain(&pool.default).map(String::as_str);
+            waiting.extend(members.filter(|member| found.iter().all(|agent| agent.id != **member)));
+            continue;
+        }
+        let Some(agent) = registry.agent(id).filter(|agent| found.iter().all(|known| known.id != agent.id)) else {
+            continue;
+        };
+        found.push(agent);
+        waiting.extend(agent.handoffs.iter().rev().map(|target| target.to.as_str()));
+    }
     found
 }
 
@@ -193,5 +218,48 @@ pub fn server_spec(name: &str, server: &McpServer) -> ServerSpec {
         timeout: Duration::from_secs(server.timeout_secs),
         idle: Duration::from_secs(server.idle_secs.into()),
         pin: server.pin.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_come_to_speak_is_found_once() {
+        let file = "agents: [{id: a, handoffs: [b, p]}, {id: b, handoffs: [a]}, {id: c}, {id: d, handoffs: [e]}, {id: e}, {id: f}]\n\
+                    pools: {p: {strategy: fallback, agents: [c, d], default: a}}";
+        let registry = Registry::parse(file, &Vec::new()).unwrap();
+        let rows: [(&[&str], &[&str]); 4] = [
+            (&["a"], &["a", "b", "d", "e", "c"]),
+            (&["f", "c"], &["f", "c"]),
+            (&["p"], &["a", "b", "d", "e", "c"]),
+            (&["z"], &[]),
+        ];
+        for (from, expected) in rows {
+            let mut ids: Vec<&str> = reachable(&registry, from).iter().map(|agent| agent.id.as_str()).collect();
+            let mut expected = expected.to_vec();
+            ids.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(ids, expected, "{from:?}");
+        }
+    }
+
+    #[test]
+    fn a_reference_names_its_tools_and_no_others() {
+        let rows = [
+            ("search_tools", "search_tools", true),
+            ("search_tools", "s__search_tools", false),
+            ("mcp:s", "s__x", true),
+            ("mcp:s", "s", false),
+            ("mcp:s", "s-2__x", false),
+            ("mcp:s/x", "s__x", true),
+            ("mcp:s/x", "s__xy", false),
+            ("mcp:s/a.b", "s__a_b", false),
+        ];
+        for (reference, name, expected) in rows {
+            assert_eq!(names_tool(reference, name), expected, "{reference} {name}");
+        }
+        assert!(names_tool("mcp:s/a.b", &function_name("s", "a.b")));
     }
 }

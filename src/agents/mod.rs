@@ -15,7 +15,7 @@ mod trail;
 pub use answer::{Answer, Answering, answer};
 pub use delegate::DelegateToAgent;
 pub use guardrails::{Guarding, Side, guard};
-pub use kit::{Kit, Toolbox, named, server_spec};
+pub use kit::{Kit, Toolbox, named, names_tool, reachable, server_spec};
 pub use listing::{AgentSummary, Listing, PoolSummary, listing};
 pub use overlap::{Overlap, overlaps};
 pub use registry::{

@@ -112,20 +112,6 @@ impl Journal {
         Ok(!fresh)
     }
 
-    /// Puts the value of a step on record that is still to come: a decision made outside. One that is there already
-    /// stays.
-    pub async fn give<T: Serialize>(&self, step: &str, meter: &Meter, value: &T) -> Result<(), JobError> {
-        let mut recorded = self.recorded.lock().await;
-        let recorded = self.loaded(&mut recorded, meter).await?;
-        if recorded.steps.contains_key(step) {
-            return Ok(());
-        }
-        let value = RawJson::of(value);
-        self.append(&Line::Step { step: step.to_owned(), value: value.clone(), spend: meter.spend() }).await?;
-        recorded.steps.entry(step.to_owned()).or_default().push_back(value);
-        Ok(())
-    }
-
     /// How long the job has been put back for rate limits so far.
     pub async fn waited(&self, meter: &Meter) -> Result<Duration, JobError> {
         let mut recorded = self.recorded.lock().await;
@@ -177,6 +163,20 @@ impl Journal {
         let recorded = self.loaded(&mut recorded, meter).await?;
         let mut names = recorded.steps.keys().chain(recorded.failures.keys());
         Ok(names.any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))))
+    }
+
+    /// Puts the value of a step on record that is still to come: a decision made outside. One that is there already
+    /// stays.
+    pub async fn give<T: Serialize>(&self, step: &str, meter: &Meter, value: &T) -> Result<(), JobError> {
+        let mut recorded = self.recorded.lock().await;
+        let recorded = self.loaded(&mut recorded, meter).await?;
+        if recorded.steps.contains_key(step) {
+            return Ok(());
+        }
+        let value = RawJson::of(value);
+        self.append(&Line::Step { step: step.to_owned(), value: value.clone(), spend: meter.spend() }).await?;
+        recorded.steps.entry(step.to_owned()).or_default().push_back(value);
+        Ok(())
     }
 
     /// What is on record for `step`. In a replay there is always an answer.

@@ -108,7 +108,7 @@ async fn what_a_server_answers_wrongly_is_told_to_the_model() {
     for (name, odd, part) in rows {
         let site = site(json!({"tools": [tool("t")]}), "json", Some(odd)).await;
         let mut entry = entry(&site);
-        entry["timeout_secs"] = json!(3);
+        entry["timeout_secs"] = json!(10);
         let registry = registry(json!(["mcp:s"]), json!({"s": entry}));
         let bench = bench(&site);
         let kit = bench.kit(&registry).await;

@@ -57,7 +57,6 @@ fn results() -> Vec<Row> {
             json!({"error": {"code": -32602, "message": "bad k"}}),
             "!tool t: bad k (code -32602)",
         ),
-        row("no result at all", json!({"error": {"code": 1.5}}), "!"),
         Row { arguments: "[1]", heard: &[], ..row("arguments that are no object", json!({}), "!must be an object") },
         Row { arguments: "null", ..row("no arguments", json!({"content": [text("a")]}), "a") },
         Row {
@@ -86,10 +85,7 @@ fn deeds() -> Vec<Row> {
 
 async fn check(row: Row) {
     let server = ScriptedServer::new(json!({"tools": [tool("t")], "calls": {"t": row.call}}));
-    let registry = registry(
-        json!(["mcp:s"]),
-        json!({"s": server.entry(json!({"timeout_secs": if row.name == "no result at all" { 1 } else { 20 }}))}),
-    );
+    let registry = registry(json!(["mcp:s"]), json!({"s": server.entry(json!({}))}));
     let bench = Workbench::new(&[]);
     let kit = bench.kit(&registry).await;
     assert_eq!(offered(&registry, &kit), ["s__t"], "{}: {:?}", row.name, kit.warnings);
@@ -123,19 +119,18 @@ async fn a_server_that_misbehaves_costs_a_call_and_no_more() {
 #[tokio::test]
 async fn a_server_that_hangs_is_waited_for_no_longer_than_it_may() {
     let server = ScriptedServer::new(json!({"tools": [tool("t"), tool("u")], "calls": {"t": {"do": "hang"}}}));
-    let registry = registry(json!(["mcp:s"]), json!({"s": server.entry(json!({"timeout_secs": 2}))}));
+    let registry = registry(json!(["mcp:s"]), json!({"s": server.entry(json!({"timeout_secs": 10}))}));
     let bench = Workbench::new(&[]);
     let kit = bench.kit(&registry).await;
     let error = bench.call(&kit, "s__t", "{}", 1).await.unwrap_err();
-    assert!(error.message.contains("no answer within 2 s (timeout_secs)"), "{error}");
+    assert!(error.message.contains("no answer within 10 s (timeout_secs)"), "{error}");
     // The other tool of the same server answers.
     assert_eq!(bench.call(&kit, "s__u", "{}", 2).await.unwrap(), "done");
 }
 
 #[tokio::test]
 async fn a_long_answer_is_cut_and_says_so() {
-    let long = "é".repeat(100_000);
-    let calls = json!({"t": {"content": [{"type": "text", "text": long}]}});
+    let calls = json!({"t": {"do": "long"}});
     let server = ScriptedServer::new(json!({"tools": [tool("t")], "calls": calls}));
     let registry = registry(json!(["mcp:s"]), json!({"s": server.entry(json!({}))}));
     let bench = Workbench::new(&[]);

@@ -151,16 +151,13 @@ async fn answered(message: &ClientJsonRpcMessage, answer: Streamed) -> Result<St
     if is(&answer, EVENTS) {
         return Ok(StreamableHttpPostResponse::Sse(events(answer), session));
     }
-    let kind = answer.header("content-type").map(str::to_owned);
-    let is_json = is(&answer, JSON);
-    let body = answer.whole().await.map_err(fault)?;
-    let asked = matches!(message, ClientJsonRpcMessage::Request(_));
-    if !asked {
+    if !matches!(message, ClientJsonRpcMessage::Request(_)) {
         return Ok(StreamableHttpPostResponse::Accepted);
     }
-    if !is_json {
-        return Err(Fault::UnexpectedContentType(kind));
+    if !is(&answer, JSON) {
+        return Err(Fault::UnexpectedContentType(answer.header("content-type").map(str::to_owned)));
     }
+    let body = answer.whole().await.map_err(fault)?;
     Ok(StreamableHttpPostResponse::Json(serde_json::from_slice(&body)?, session))
 }
 

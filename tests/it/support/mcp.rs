@@ -174,6 +174,7 @@ fn misbehave(deed: &str, script: &Value, message: &Value) {
     match deed {
         "exit" => std::process::exit(1),
         "hang" => {}
+        "long" => say(&said(message, &"é".repeat(100_000))),
         "huge" => write(&said(message, &"x".repeat(5 << 20)).to_string()),
         "garbage" => {
             write("Starting up…\n\n{\"jsonrpc\": \"2.0\"\n[]\n42");

@@ -53,6 +53,50 @@ impl Tool for Counting {
     }
 }
 
+/// A tool that prepares something, and waits itself.
+struct Preparing(ToolSpec);
+
+#[async_trait]
+impl Tool for Preparing {
+    fn spec(&self) -> &ToolSpec {
+        &self.0
+    }
+
+    fn effect(&self, _: &RawJson) -> Effect {
+        Effect::Repeatable
+    }
+
+    async fn call(&self, _: &RawJson, _: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+        Ok(ToolEnd::Park(RawJson::from_trusted(r#"{"op_count":2}"#)))
+    }
+
+    async fn resume(&self, pending: &RawJson, _: &ToolContext<'_>) -> Result<ToolOutput, JobError> {
+        let summary = format!("sent {}", pending.as_str());
+        let preview = Preview::text(&summary);
+        Ok(ToolOutput { result: pending.clone(), lane: Lane::Handoff, preview, summary, warnings: Vec::new() })
+    }
+}
+
+#[tokio::test]
+async fn what_a_tool_prepared_is_shown_and_goes_on_when_it_is_approved() {
+    let name = "patch_workflow".to_owned();
+    let spec = ToolSpec { name, description: "x".into(), parameters: json!({}), strict: false };
+    let mut bench = Workbench::new(&[]);
+    bench.built_ins.push(Arc::new(Preparing(spec)));
+    let free = registry(json!(["patch_workflow"]), json!({}));
+    for (n, approved, told) in [(1, true, r#"sent {"op_count":2}"#), (2, false, "rejected this call")] {
+        let kit = bench.kit(&free).await;
+        let waits = pending(bench.call(&kit, "patch_workflow", "{}", n).await.unwrap_err());
+        let shown: PendingCall = waits.read().unwrap();
+        assert_eq!(shown.prepared.unwrap().as_str(), r#"{"op_count":2}"#);
+        bench = bench.redelivered();
+        bench.decide(&waits, approved).await;
+        let kit = bench.kit(&free).await;
+        let text = bench.call(&kit, "patch_workflow", "{}", n).await.unwrap_or_else(|error| error.message);
+        assert!(text.contains(told), "{text}");
+    }
+}
+
 fn asking() -> Registry {
     registry(json!([{"tool": "openapi_action", "approval": "required"}]), json!({}))
 }

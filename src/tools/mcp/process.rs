@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, process::Stdio, sync::Arc};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::ExposeSecret;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -13,6 +13,7 @@ use tokio::{
 use crate::settings::Secret;
 
 /// Files that a server may have open.
+#[cfg(target_os = "linux")]
 const MAX_OPEN_FILES: u64 = 1024;
 /// Lines of its standard error that are logged; more are read and dropped, so that it does not block on them.
 const MAX_LOGGED_LINES: usize = 200;
@@ -91,7 +92,9 @@ fn pid(id: u32) -> Option<Pid> {
 }
 
 /// No core files, few descriptors, and as much memory as the agents file allows.
+#[cfg(target_os = "linux")]
 fn limit(child: &Child, program: &Program) -> Result<(), String> {
+    use rustix::process::{Resource, Rlimit, prlimit};
     let Some(pid) = child.id().and_then(pid) else { return Ok(()) };
     let memory = program.memory_mb.map(|mb| (Resource::As, mb.saturating_mul(1 << 20)));
     let limits = [(Resource::Core, 0), (Resource::Nofile, MAX_OPEN_FILES)].into_iter().chain(memory);
@@ -104,6 +107,15 @@ fn limit(child: &Child, program: &Program) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Elsewhere a process cannot be limited from outside.
+#[cfg(not(target_os = "linux"))]
+fn limit(_: &Child, program: &Program) -> Result<(), String> {
+    match program.memory_mb {
+        Some(_) => Err("memory_mb needs Linux".into()),
+        None => Ok(()),
+    }
 }
 
 /// What a server says beside the protocol, for whoever looks for its faults.

@@ -136,27 +136,59 @@ fn every_fault_is_found_and_names_its_place() {
         ("{agents: [], mcp_servers: {m: {url: \"file:///etc\"}}}".into(), &["mcp_servers.m.url: must be an http:// or https://"]),
         ("{agents: [], mcp_servers: {m: {command: [x], env: {A: \"${NOT_SET}\"}}}}".into(), &["the variable NOT_SET is not set"]),
         ("{agents: [], mcp_servers: {m: {command: [x], pin: \"md5:1\"}}}".into(), &["mcp_servers.m.pin: must read sha256:"]),
-        ("agents: [{id: a, tools: [{approval: required}]}]".into(), &["agents[a].tools[0].tool: is missing"]),
-        ("agents: [{id: a, tools: [{tool: search_tools, approval: maybe}]}]".into(), &["tools[0].approval: must be required or none"]),
-        ("agents: [{id: a, tools: [{tool: search_tools, aproval: none}]}]".into(), &["did you mean `approval`?"]),
-        ("agents: [{id: a, tools: [7]}]".into(), &["agents[a].tools[0]: must be text, found 7"]),
-        ("agents: [{id: a, guardrails: {input: [{}]}}]".into(), &["guardrails.input[0]: needs exactly one of"]),
-        ("agents: [{id: a, guardrails: {output: [{pattern: '('}]}}]".into(), &["output[0].pattern: is no regular expression"]),
-        ("agents: [{id: a, guardrails: {output: [{pattern: 'x{1000}{1000}'}]}}]".into(), &["output[0].pattern: is no regular expression"]),
-        ("agents: [{id: a, guardrails: {output: [{pattern: x, check: y}]}}]".into(), &["needs exactly one of"]),
-        ("agents: [{id: a, guardrails: {output: [{schema: {type: 7}}]}}]".into(), &["output[0].schema: is no JSON Schema"]),
-        ("agents: [{id: a, guardrails: {outputs: []}}]".into(), &["did you mean `output`?"]),
-        ("{agents: [], mcp_servers: {a__b: {command: [x]}}}".into(), &["mcp_servers.a__b: tool-name collision"]),
-        ("{agents: [], mcp_servers: {a_: {command: [x]}}}".into(), &["mcp_servers.a_: tool-name collision"]),
-        ("{agents: [], mcp_servers: {transfer-to-x: {command: [x]}}}".into(), &["mcp_servers.transfer-to-x: tool-name collision"]),
-        ("{agents: [], mcp_servers: {m: {command: [x], auth_profile: p}}}".into(), &["m.auth_profile: belongs to servers with `url`"]),
-        ("{agents: [], mcp_servers: {m: {url: \"https://h\", cwd: /}}}".into(), &["belong to servers with `command`"]),
-        ("{agents: [], mcp_servers: {m: {command: [x], idle_secs: -1}}}".into(), &["mcp_servers.m.idle_secs: must be a whole number"]),
         ("agents: [{id: a".into(), &["is not valid YAML"]),
         ("agents: [{id: a, id: b}]".into(), &["is not valid YAML", "duplicate"]),
         ("".into(), &["agents: is missing"]),
         ("just words".into(), &["must be a mapping"]),
     ];
+    check_faults(rows);
+}
+
+#[test]
+fn faults_of_what_agents_use_name_their_place() {
+    let rows: &[(String, &[&str])] = &[
+        ("agents: [{id: a, tools: [{approval: required}]}]".into(), &["agents[a].tools[0].tool: is missing"]),
+        (
+            "agents: [{id: a, tools: [{tool: search_tools, approval: maybe}]}]".into(),
+            &["tools[0].approval: must be required or none"],
+        ),
+        ("agents: [{id: a, tools: [{tool: search_tools, aproval: none}]}]".into(), &["did you mean `approval`?"]),
+        ("agents: [{id: a, tools: [7]}]".into(), &["agents[a].tools[0]: must be text, found 7"]),
+        ("agents: [{id: a, guardrails: {input: [{}]}}]".into(), &["guardrails.input[0]: needs exactly one of"]),
+        (
+            "agents: [{id: a, guardrails: {output: [{pattern: '('}]}}]".into(),
+            &["output[0].pattern: is no regular expression"],
+        ),
+        (
+            "agents: [{id: a, guardrails: {output: [{pattern: 'x{1000}{1000}'}]}}]".into(),
+            &["output[0].pattern: is no regular expression"],
+        ),
+        ("agents: [{id: a, guardrails: {output: [{pattern: x, check: polite}]}}]".into(), &["needs exactly one of"]),
+        (
+            "agents: [{id: a, guardrails: {output: [{schema: {type: 7}}]}}]".into(),
+            &["output[0].schema: is no JSON Schema"],
+        ),
+        ("agents: [{id: a, guardrails: {outputs: []}}]".into(), &["did you mean `output`?"]),
+        ("{agents: [], mcp_servers: {a__b: {command: [x]}}}".into(), &["mcp_servers.a__b: tool-name collision"]),
+        ("{agents: [], mcp_servers: {a_: {command: [x]}}}".into(), &["mcp_servers.a_: tool-name collision"]),
+        (
+            "{agents: [], mcp_servers: {transfer-to-x: {command: [x]}}}".into(),
+            &["mcp_servers.transfer-to-x: tool-name collision"],
+        ),
+        (
+            "{agents: [], mcp_servers: {m: {command: [x], auth_profile: p}}}".into(),
+            &["m.auth_profile: belongs to servers with `url`"],
+        ),
+        ("{agents: [], mcp_servers: {m: {url: \"https://h\", cwd: /}}}".into(), &["belong to servers with `command`"]),
+        (
+            "{agents: [], mcp_servers: {m: {command: [x], idle_secs: -1}}}".into(),
+            &["mcp_servers.m.idle_secs: must be a whole number"],
+        ),
+    ];
+    check_faults(rows);
+}
+
+fn check_faults(rows: &[(String, &[&str])]) {
     for (text, expected) in rows {
         let error = Registry::parse(text, &env()).expect_err(text).to_string();
         for part in *expected {

@@ -20,7 +20,7 @@ use crate::{
     table,
     telemetry::Metrics,
     tools::{ExecutePipeline, PatchWorkflow, Sources},
-    worker::Runner,
+    worker::{Runner, Tally},
     workflow,
 };
 
@@ -179,7 +179,7 @@ fn runner(
         tools: vec![pipeline_tool.clone(), patch_tool.clone()],
         bounds: RunBounds { max_turns: settings.llm.max_turns, max_repeats: limits::MAX_REPEATS },
     });
-    Ok(Runner { settings, planner, model, pipeline_tool, patch_tool, sources, handoffs, store, artifacts })
+    Ok(Runner { settings, planner, model, pipeline_tool, patch_tool, sources, handoffs, store, artifacts, tally: Tally::default() })
 }
 
 /// Addresses of our own parts: no plan may reach them, whatever `egress.allow` says.
@@ -219,7 +219,8 @@ impl Parts {
             },
         };
         let agents = self.agents.clone();
-        http::App::new(self.settings.clone(), self.queue.clone(), fetch, run, agents, metrics, checks)
+        let kept = http::Kept { artifacts: fetch, store: self.runner.store.clone() };
+        http::App::new(self.settings.clone(), self.queue.clone(), kept, run, agents, metrics, checks)
     }
 }
 

@@ -179,7 +179,18 @@ fn runner(
         tools: vec![pipeline_tool.clone(), patch_tool.clone()],
         bounds: RunBounds { max_turns: settings.llm.max_turns, max_repeats: limits::MAX_REPEATS },
     });
-    Ok(Runner { settings, planner, model, pipeline_tool, patch_tool, sources, handoffs, store, artifacts, tally: Tally::default() })
+    Ok(Runner {
+        settings,
+        planner,
+        model,
+        pipeline_tool,
+        patch_tool,
+        sources,
+        handoffs,
+        store,
+        artifacts,
+        tally: Tally::default(),
+    })
 }
 
 /// Addresses of our own parts: no plan may reach them, whatever `egress.allow` says.

@@ -38,12 +38,8 @@ fn page(app: &App, prompt: String, tried: Option<Tried>) -> Agents {
     let linked = |id: &str| agents.iter().any(|agent| agent.handoffs.iter().any(|to| to == id));
     let nodes = agents.iter().filter(|agent| !agent.handoffs.is_empty() || linked(&agent.id));
     let nodes = nodes.map(|agent| Node { id: agent.id.clone(), kind: agent.tags.join(", "), class: "" }).collect();
-    let edge = |from: &str, to: &String| Edge {
-        from: from.to_owned(),
-        to: to.clone(),
-        label: String::new(),
-        class: "",
-    };
+    let edge =
+        |from: &str, to: &String| Edge { from: from.to_owned(), to: to.clone(), label: String::new(), class: "" };
     let edges: Vec<Edge> =
         agents.iter().flat_map(|agent| agent.handoffs.iter().map(|to| edge(&agent.id, to))).collect();
     let graph = draw("Who hands over to whom", nodes, &edges);

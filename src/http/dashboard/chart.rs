@@ -53,13 +53,14 @@ fn of(minutes: &[Minute], step: usize) -> Vec<Chart> {
     let labels: Vec<String> = columns.iter().map(|column| clock(column)).collect();
     let sums = |name: &'static str| Line { name, values: columns.iter().map(|column| sum(column, name)).collect() };
     let named = |line: Line, name| Line { name, ..line };
-    let percentile = |name, share| Line { name, values: columns.iter().map(|column| quantile(column, share)).collect() };
+    let percentile =
+        |name, share| Line { name, values: columns.iter().map(|column| quantile(column, share)).collect() };
     let average = |name, of| {
         let mean = |column: &&[Minute]| sum(column, of) / sum(column, "looks").max(1.0);
         Line { name, values: columns.iter().map(mean).collect() }
     };
     let dollars = Line { name: "US dollars", values: sums("micro_usd").values.iter().map(|sum| sum / 1e6).collect() };
-    let whole = |value: f64| count(value as u64);
+    let whole = |value: f64| if value.fract() == 0.0 { count(value as u64) } else { format!("{value:.1}") };
     let ms = |value: f64| duration(value as u64);
     let usd = |value: f64| format!("${value:.4}");
     vec![
@@ -121,7 +122,8 @@ fn drawn(title: &'static str, lines: Vec<Line>, labels: &[String], text: impl Fn
     let values = |at: usize| lines.iter().map(|line| text(line.values[at])).collect();
     let rows = labels.iter().enumerate().map(|(at, label)| (label.clone(), values(at))).collect();
     let classes = ["one", "two", "three"];
-    let draw = |(line, class): (&Line, &'static str)| Drawn { name: line.name, points: points(&line.values, top), class };
+    let draw =
+        |(line, class): (&Line, &'static str)| Drawn { name: line.name, points: points(&line.values, top), class };
     let drawn = lines.iter().zip(classes).map(draw).collect();
     Chart { title, top: text(top), summary, lines: drawn, rows }
 }

@@ -179,7 +179,10 @@ mod tests {
 
     #[test]
     fn nodes_stand_below_what_leads_to_them() {
-        assert_eq!(depths(&["a", "b", "c", "d"], &[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("a", "d")]), [0, 1, 1, 2]);
+        assert_eq!(
+            depths(&["a", "b", "c", "d"], &[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("a", "d")]),
+            [0, 1, 1, 2]
+        );
         assert_eq!(depths(&["c", "b", "a"], &[("a", "b"), ("b", "c")]), [2, 1, 0]);
     }
 

@@ -62,7 +62,12 @@ fn entry(entry: &TrailEntry) -> Entry {
         who: entry.agent_id.clone().unwrap_or_default(),
         what,
         took: duration(entry.duration_ms),
-        details: entry.details.as_ref().and_then(|raw| raw.to_value().ok()).map(|value| pretty(&value)).unwrap_or_default(),
+        details: entry
+            .details
+            .as_ref()
+            .and_then(|raw| raw.to_value().ok())
+            .map(|value| pretty(&value))
+            .unwrap_or_default(),
     }
 }
 

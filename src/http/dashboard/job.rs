@@ -2,17 +2,21 @@
 
 use askama::Template;
 use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
-use serde_json::Value;
 
 use super::{
-    super::{App, body, extract::{PathId, Query}, jobs::unknown, problem::Problem},
+    super::{
+        App, body,
+        extract::{PathId, Query},
+        jobs::unknown,
+        problem::Problem,
+    },
     outcome::{Outcome, PatchView, patch_view},
     overview::in_time,
-    page::{Fault, Page, back_to, between, duration, job_path},
+    page::{Fault, Page, back_to, job_path},
 };
 use crate::{
     job::{JobId, Spend},
-    queue::{CancelOutcome, Decision, DecisionOutcome, JobState, JobView, RetryOutcome},
+    queue::{CancelOutcome, Decision, DecisionOutcome, JobState, RetryOutcome},
     store::Journal,
 };
 
@@ -37,8 +41,6 @@ struct JobPage {
     created: String,
     started: String,
     completed: String,
-    took: String,
-    waited: String,
     prompt: String,
     ended: bool,
     waits: bool,
@@ -68,8 +70,6 @@ pub(super) async fn show(State(app): State<App>, PathId(id): PathId) -> Result<P
         created: text(&view.created_at),
         started: text(&view.started_at),
         completed: text(&view.completed_at),
-        took: took(&view, result.as_ref()),
-        waited: between(view.created_at.as_deref(), view.started_at.as_deref()).unwrap_or_default(),
         prompt: job.as_ref().map(|job| job.prompt_text().to_owned()).unwrap_or_default(),
         ended: matches!(view.state, JobState::Completed | JobState::Failed | JobState::Cancelled),
         waits: view.state == JobState::AwaitingApproval,
@@ -78,12 +78,6 @@ pub(super) async fn show(State(app): State<App>, PathId(id): PathId) -> Result<P
         calls,
         outcome: result.map(|result| Outcome::of(&result, workflow.as_ref())),
     }))
-}
-
-/// What the worker measured, else the time between the stamps.
-fn took(view: &JobView, result: Option<&Value>) -> String {
-    let measured = result.and_then(|result| result.pointer("/metadata/execution_time_ms")?.as_u64());
-    measured.map(duration).or_else(|| between(view.started_at.as_deref(), view.completed_at.as_deref())).unwrap_or_default()
 }
 
 /// The model calls of a job, as far as its journal is still there.

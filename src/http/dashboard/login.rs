@@ -142,7 +142,7 @@ mod tests {
             format!("{later}.{}", code_of("s3cret", &until)),
             format!("{until}.{}", code_of("another", &until)),
             format!("{until}."),
-            until.clone(),
+            until,
             String::new(),
         ] {
             assert!(!is_signed_in(&with_cookie(&bad), &settings()), "{bad}");
@@ -152,9 +152,12 @@ mod tests {
 
     #[test]
     fn nobody_is_led_elsewhere() {
-        for (next, path) in
-            [("/ui/jobs?status=failed", "/ui/jobs?status=failed"), ("//evil.example", "/"), ("https://x", "/"), ("/\\e", "/")]
-        {
+        for (next, path) in [
+            ("/ui/jobs?status=failed", "/ui/jobs?status=failed"),
+            ("//evil.example", "/"),
+            ("https://x", "/"),
+            ("/\\e", "/"),
+        ] {
             assert_eq!(ours(next), path);
         }
     }

@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::{
-    body::Body,
-    extract::State,
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
 
 use super::{
     super::{App, body, extract::Query, problem::Problem},
@@ -73,9 +68,7 @@ fn tiles(stats: &QueueStats) -> Vec<(&'static str, String, &'static str)> {
 }
 
 /// The queue's answer, unless it takes too long.
-pub(super) async fn in_time<T>(
-    answer: impl Future<Output = Result<T, crate::queue::QueueError>>,
-) -> Result<T, Fault> {
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, crate::queue::QueueError>>) -> Result<T, Fault> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Problem::from(crate::queue::QueueError("no answer in time".to_owned())).into()),

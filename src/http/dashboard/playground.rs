@@ -78,8 +78,7 @@ pub(super) async fn run(State(app): State<App>, headers: HeaderMap, body: Body) 
 /// The job of a form; what is wrong with it in one sentence.
 fn job(page: &Playground, app: &App) -> Result<Job, String> {
     let mut document = json!({ "prompt": page.prompt, "dry_run": page.dry_run });
-    for (name, member, text) in
-        [("the rows", "data", &page.data), ("the workflow", "current_workflow", &page.workflow)]
+    for (name, member, text) in [("the rows", "data", &page.data), ("the workflow", "current_workflow", &page.workflow)]
     {
         if !text.is_empty() {
             let value: Value = serde_json::from_str(text).map_err(|error| format!("{name} are no JSON: {error}"))?;

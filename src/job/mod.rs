@@ -19,7 +19,10 @@ pub use error::{ErrorCode, JobError, Rejected};
 pub use event::{Event, EventKind};
 pub use handoff::Handoff;
 pub use id::JobId;
-pub use outcome::{Intent, IntentKind, IntentSource, JobResult, Lane, Metadata, Status, ToolCallRecord, ToolStatus};
+pub use outcome::{
+    Intent, IntentKind, IntentSource, JobResult, Lane, Metadata, PlanOrigin, PlanSource, Status, ToolCallRecord,
+    ToolStatus,
+};
 pub use preview::{PatchPreview, Preview};
 pub use raw::RawJson;
 pub use signal::completion_signal;

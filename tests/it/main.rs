@@ -33,6 +33,8 @@ mod patch_orchestrator;
 mod patch_reading;
 mod patch_rfc6902;
 mod patch_rules;
+mod planner_loop;
+mod promoted;
 mod queue_conformance;
 mod queue_redis;
 mod queue_servers;

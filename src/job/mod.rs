@@ -12,6 +12,7 @@ mod outcome;
 mod preview;
 mod raw;
 mod signal;
+mod words;
 
 pub use budget::{Budget, Meter, Spend, Tokens};
 pub use envelope::{Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority, Token};
@@ -26,3 +27,4 @@ pub use outcome::{
 pub use preview::{PatchPreview, Preview};
 pub use raw::RawJson;
 pub use signal::completion_signal;
+pub use words::in_plain_words;

@@ -78,8 +78,8 @@ async fn a_bad_request_says_what_to_change() {
     for (body, part) in [
         ("", "prompt"),
         ("[]", "prompt"),
-        ("{}", "missing field `prompt`"),
-        (r#"{"prompt":7}"#, "expected a string"),
+        ("{}", "`prompt` is missing"),
+        (r#"{"prompt":7}"#, "expected text"),
         (r#"{"prompt":" \n"}"#, "blank"),
         (&long, "worker.max_prompt_bytes"),
         (r#"{"prompt":"x","threshold":1.5}"#, "between -1 and 1"),

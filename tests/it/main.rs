@@ -24,6 +24,7 @@ mod llm_fleet;
 mod llm_quirks;
 mod llm_request;
 mod llm_routes;
+mod llm_rows;
 mod llm_stream;
 mod llm_time;
 #[cfg(feature = "local-embeddings")]

@@ -199,7 +199,7 @@ async fn two_fetches_of_one_address_are_each_replayed_with_their_own_answer() {
     let count = std::sync::atomic::AtomicUsize::new(0);
     let site = Site::start(move |_| {
         let n = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        reply(200, &[("content-type", "application/json")], &format!("[{{\"n\":{n}}}]"))
+        reply(200, &[("content-type", "application/json")], format!("[{{\"n\":{n}}}]"))
     })
     .await;
     let fetch = || ("execute_pipeline", json!({"pipeline": [{"step": "http_request", "url": site.url("/rows")}]}));

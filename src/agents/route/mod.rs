@@ -106,6 +106,12 @@ impl Router {
         self.embedder.name()
     }
 
+    /// What whoever gets a decision should know of how it was made.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.embedder.warning()
+    }
+
     /// Learns `registry` ahead of the first request.
     ///
     /// # Errors

@@ -223,7 +223,7 @@ fn frames() -> Vec<Row<'static>> {
         ),
         chunks_as("text completions", &[r#"{"choices":[{"index":0,"text":"hi","finish_reason":"stop"}]}"#], hi),
         deltas("content in parts", &[r#"{"content":[{"type":"text","text":"hi"}]}"#], hi),
-        deltas("U+2028 inside", &[r#"{"content":"a b"}"#], r#""a\u{2028}b""#),
+        deltas("U+2028 inside", &[r#"{"content":"a\u2028b"}"#], r#""a\u{2028}b""#),
         deltas("thoughts beside it", &[r#"{"reasoning_content":"hm"}"#, r#"{"content":"hi"}"#], hi),
         deltas("thoughts in the text", &[r#"{"content":"<thi"}"#, r#"{"content":"nk>hm</think>hi"}"#], hi),
         body(

@@ -178,9 +178,11 @@ async fn calls_that_only_read_run_together_and_are_told_in_order() {
     // Once more from the journal: nothing is asked, and every call finds its own record.
     drop(model);
     let nobody = ModelServer::start([]);
+    let alone = Waiting::new("look", true, None);
+    let tools = [alone.clone() as Arc<dyn Tool>];
     let (again, record) = drive(&llm::settings(&nobody), &store, &tools).await;
     assert_eq!((again.unwrap().as_str(), record.tool_calls.len()), (r#"{"n":6}"#, 6));
-    assert_eq!(tool.made().len(), 11, "a refused call is not made again");
+    assert_eq!((tool.made().len(), alone.made().len()), (6, 5), "a refused call is not made again");
 }
 
 #[tokio::test]
@@ -320,6 +322,9 @@ impl Spans {
 #[tokio::test]
 async fn spans_carry_the_names_of_the_conventions_and_content_only_when_asked() {
     let spans = Spans::default();
+    // With a single subscriber in the process, the thread that comes to a span first would decide for all of them
+    // whether it is of interest, and other tests have none.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
     let chunk = |part: &str| format!(r#"{{"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18",{part}}}"#);
     let stream = [

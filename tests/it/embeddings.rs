@@ -197,7 +197,7 @@ async fn route_by(router: &Router, registry: &Arc<Registry>, prompt: &str) -> Re
     let deadline = Instant::now() + Duration::from_secs(60);
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
     let decision = router.route(registry, prompt, &RouteRequest::default(), &context).await?;
-    Ok((decision.record.embedder.clone(), meter.spend().llm_calls))
+    Ok((decision.record.embedder, meter.spend().llm_calls))
 }
 
 #[tokio::test]

@@ -21,140 +21,139 @@ fn body<'a>(name: &'a str, body: &str, want: &'a str) -> Row<'a> {
     Row { name, replies: vec![Reply::stream(body)], want }
 }
 
-/// Tool calls: which part belongs to which.
+/// Tool calls: name, deltas, outcome.
+const CALLS: &[(&str, &[&str], &str)] = &[
+    (
+        "as documented",
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"run","arguments":""}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"k\":"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}"#,
+        ],
+        ONE,
+    ),
+    (
+        "two at once, mixed",
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{"}},{"index":1,"id":"b","function":{"name":"run","arguments":"{"}}]}"#,
+            r#"{"tool_calls":[{"index":1,"function":{"arguments":"\"k\":2}"}},{"index":0,"function":{"arguments":"\"k\":1}"}}]}"#,
+        ],
+        TWO,
+    ),
+    (
+        "no index",
+        &[
+            r#"{"tool_calls":[{"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
+            r#"{"tool_calls":[{"id":"b","function":{"name":"run","arguments":"{\"k\":2}"}}]}"#,
+        ],
+        TWO,
+    ),
+    (
+        "neither index nor id",
+        &[
+            r#"{"tool_calls":[{"function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
+            r#"{"tool_calls":[{"function":{"name":"run","arguments":"{\"k\":2}"}}]}"#,
+        ],
+        TWO,
+    ),
+    (
+        "neither, in parts",
+        &[
+            r#"{"tool_calls":[{"function":{"name":"run","arguments":"{\"k\""}}]}"#,
+            r#"{"tool_calls":[{"function":{"arguments":":1}"}}]}"#,
+        ],
+        ONE,
+    ),
+    (
+        "index from 1",
+        &[r#"{"tool_calls":[{"index":1,"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#],
+        ONE,
+    ),
+    (
+        "index as text",
+        &[r#"{"tool_calls":[{"index":"0","id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#],
+        ONE,
+    ),
+    (
+        "index null",
+        &[r#"{"tool_calls":[{"index":null,"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#],
+        ONE,
+    ),
+    (
+        "one index, two ids",
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"b","function":{"name":"run","arguments":"{\"k\":2}"}}]}"#,
+        ],
+        TWO,
+    ),
+    (
+        "id in every part",
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"k\""}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"arguments":":1}"}}]}"#,
+        ],
+        ONE,
+    ),
+    (
+        "id, then name, then arguments",
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a"}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"name":"run"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"k\":1}"}}]}"#,
+        ],
+        ONE,
+    ),
+    (
+        "arguments before the name",
+        &[
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"k\""}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"name":"run"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"arguments":":1}"}}]}"#,
+        ],
+        ONE,
+    ),
+    (
+        "function null in the middle",
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"k\":"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"function":null}]}"#,
+            r#"{"tool_calls":null}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}"#,
+        ],
+        ONE,
+    ),
+    (
+        "one id for two calls",
+        &[
+            r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
+            r#"{"tool_calls":[{"index":1,"id":"a","function":{"name":"run","arguments":"{\"k\":2}"}}]}"#,
+        ],
+        TWO,
+    ),
+    (
+        "an object in place of the list",
+        &[r#"{"tool_calls":{"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}}"#],
+        ONE,
+    ),
+    ("no wrapper", &[r#"{"tool_calls":[{"id":"a","name":"run","arguments":"{\"k\":1}"}]}"#], ONE),
+    (
+        "function_call of old",
+        &[r#"{"function_call":{"name":"run","arguments":"{\"k\""}}"#, r#"{"function_call":{"arguments":":1}"}}"#],
+        ONE,
+    ),
+    (
+        "words beside it",
+        &[r#"{"content":"hm"}"#, r#"{"tool_calls":[{"index":0,"function":{"name":"run","arguments":"{\"k\":1}"}}]}"#],
+        r#""hm" run{"k":1}"#,
+    ),
+];
+const ONE: &str = r#"run{"k":1}"#;
+const TWO: &str = r#"run{"k":1} run{"k":2}"#;
+
+/// Which part of a tool call belongs to which.
 fn calls() -> Vec<Row<'static>> {
-    let one = r#"run{"k":1}"#;
-    let two = r#"run{"k":1} run{"k":2}"#;
-    let c = deltas;
-    vec![
-        c(
-            "as documented",
-            &[
-                r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"run","arguments":""}}]}"#,
-                r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"k\":"}}]}"#,
-                r#"{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}"#,
-            ],
-            one,
-        ),
-        c(
-            "two at once, mixed",
-            &[
-                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{"}},{"index":1,"id":"b","function":{"name":"run","arguments":"{"}}]}"#,
-                r#"{"tool_calls":[{"index":1,"function":{"arguments":"\"k\":2}"}},{"index":0,"function":{"arguments":"\"k\":1}"}}]}"#,
-            ],
-            two,
-        ),
-        c(
-            "no index",
-            &[
-                r#"{"tool_calls":[{"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
-                r#"{"tool_calls":[{"id":"b","function":{"name":"run","arguments":"{\"k\":2}"}}]}"#,
-            ],
-            two,
-        ),
-        c(
-            "neither index nor id",
-            &[
-                r#"{"tool_calls":[{"function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
-                r#"{"tool_calls":[{"function":{"name":"run","arguments":"{\"k\":2}"}}]}"#,
-            ],
-            two,
-        ),
-        c(
-            "neither, in parts",
-            &[
-                r#"{"tool_calls":[{"function":{"name":"run","arguments":"{\"k\""}}]}"#,
-                r#"{"tool_calls":[{"function":{"arguments":":1}"}}]}"#,
-            ],
-            one,
-        ),
-        c(
-            "index from 1",
-            &[r#"{"tool_calls":[{"index":1,"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#],
-            one,
-        ),
-        c(
-            "index as text",
-            &[r#"{"tool_calls":[{"index":"0","id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#],
-            one,
-        ),
-        c(
-            "index null",
-            &[r#"{"tool_calls":[{"index":null,"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#],
-            one,
-        ),
-        c(
-            "one index, two ids",
-            &[
-                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
-                r#"{"tool_calls":[{"index":0,"id":"b","function":{"name":"run","arguments":"{\"k\":2}"}}]}"#,
-            ],
-            two,
-        ),
-        c(
-            "id in every part",
-            &[
-                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"k\""}}]}"#,
-                r#"{"tool_calls":[{"index":0,"id":"a","function":{"arguments":":1}"}}]}"#,
-            ],
-            one,
-        ),
-        c(
-            "id, then name, then arguments",
-            &[
-                r#"{"tool_calls":[{"index":0,"id":"a"}]}"#,
-                r#"{"tool_calls":[{"index":0,"function":{"name":"run"}}]}"#,
-                r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"k\":1}"}}]}"#,
-            ],
-            one,
-        ),
-        c(
-            "arguments before the name",
-            &[
-                r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"k\""}}]}"#,
-                r#"{"tool_calls":[{"index":0,"function":{"name":"run"}}]}"#,
-                r#"{"tool_calls":[{"index":0,"id":"a","function":{"arguments":":1}"}}]}"#,
-            ],
-            one,
-        ),
-        c(
-            "function null in the middle",
-            &[
-                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"k\":"}}]}"#,
-                r#"{"tool_calls":[{"index":0,"function":null}]}"#,
-                r#"{"tool_calls":null}"#,
-                r#"{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]}"#,
-            ],
-            one,
-        ),
-        c(
-            "one id for two calls",
-            &[
-                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
-                r#"{"tool_calls":[{"index":1,"id":"a","function":{"name":"run","arguments":"{\"k\":2}"}}]}"#,
-            ],
-            two,
-        ),
-        c(
-            "an object in place of the list",
-            &[r#"{"tool_calls":{"id":"a","function":{"name":"run","arguments":"{\"k\":1}"}}}"#],
-            one,
-        ),
-        c("no wrapper", &[r#"{"tool_calls":[{"id":"a","name":"run","arguments":"{\"k\":1}"}]}"#], one),
-        c(
-            "function_call of old",
-            &[r#"{"function_call":{"name":"run","arguments":"{\"k\""}}"#, r#"{"function_call":{"arguments":":1}"}}"#],
-            one,
-        ),
-        c(
-            "words beside it",
-            &[
-                r#"{"content":"hm"}"#,
-                r#"{"tool_calls":[{"index":0,"function":{"name":"run","arguments":"{\"k\":1}"}}]}"#,
-            ],
-            r#""hm" run{"k":1}"#,
-        ),
-    ]
+    CALLS.iter().map(|(name, parts, want)| deltas(name, parts, want)).collect()
 }
 
 /// Arguments that are no plain text of JSON.

@@ -261,7 +261,10 @@ async fn a_call_that_could_not_be_read_is_on_record_and_replayed() {
 
 /// Keeps every span with its attributes.
 #[derive(Clone, Default)]
-struct Spans(Arc<Mutex<Vec<(u64, serde_json::Map<String, Value>)>>>);
+struct Spans(Arc<Mutex<Vec<Seen>>>);
+
+/// A span's id and its attributes.
+type Seen = (u64, serde_json::Map<String, Value>);
 
 struct Attributes<'a>(&'a mut serde_json::Map<String, Value>);
 

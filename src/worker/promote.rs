@@ -73,7 +73,9 @@ impl Runner {
         meter: &Meter,
     ) -> Result<Known, JobError> {
         let lane = matches!(job.lane, LaneChoice::Auto | LaneChoice::Execute) && job.handoff.is_none();
-        let Some(owner) = owner(job).filter(|_| lane && self.settings.llm.promote && asks_model(self, job)) else {
+        // What a job did then does not depend on what is configured now.
+        let on = self.settings.llm.promote || journal.replays();
+        let Some(owner) = owner(job).filter(|_| lane && on && asks_model(self, job)) else {
             return Ok(Known::default());
         };
         let catalogue = Arc::new(self.catalogue(owner).await);

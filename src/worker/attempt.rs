@@ -301,7 +301,7 @@ async fn decide(
     };
     let settings = &runner.settings.intent;
     let offline = intent::decide(job, &facts, settings.rules_threshold, None).await;
-    match (known.intent(&offline, runner), &known.found) {
+    match (known.intent(&offline, facts.has_workflow, runner), &known.found) {
         (Some(intent), Some(found)) => {
             runner.take(found, journal, context.meter).await?;
             return Ok(intent);

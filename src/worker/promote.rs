@@ -41,13 +41,15 @@ impl Known {
         vec![Arc::new(SearchTools::new(catalogue.clone())), Arc::new(call)]
     }
 
-    /// The intent of a job whose plan is known, unless the rules are sure that it wants something else.
-    pub(super) fn intent(&self, offline: &Intent, runner: &Runner) -> Option<Intent> {
+    /// The intent of a job whose plan is known, unless the rules are sure that it wants something else. Where they are
+    /// unsure and there is a workflow, the same words may be about that one.
+    pub(super) fn intent(&self, offline: &Intent, has_workflow: bool, runner: &Runner) -> Option<Intent> {
         let found = self.found.as_ref()?;
         let settings = &runner.settings.intent;
         match offline.intent {
             IntentKind::Execute if offline.confidence >= settings.constrain_threshold => Some(offline.clone()),
             IntentKind::Patch | IntentKind::Handoff if offline.confidence >= settings.rules_threshold => None,
+            _ if has_workflow => None,
             _ => Some(Intent {
                 intent: IntentKind::Execute,
                 confidence: 1.0,

@@ -192,12 +192,17 @@ async fn parallel_routes_wait_side_by_side() {
 }
 
 /// Routes by the settings of somebody who only named a model server.
-async fn route_by(router: &Router, registry: &Arc<Registry>, prompt: &str) -> Result<(String, u32), JobError> {
+async fn route_by(
+    router: &Router,
+    registry: &Arc<Registry>,
+    prompt: &str,
+) -> Result<(String, Option<String>, u32), JobError> {
     let (meter, cancel) = (Meter::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_secs(60);
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
     let decision = router.route(registry, prompt, &RouteRequest::default(), &context).await?;
-    Ok((decision.record.embedder, meter.spend().llm_calls))
+    let record = decision.record;
+    Ok((record.embedder, record.embedder_fallback, meter.spend().llm_calls))
 }
 
 #[tokio::test]
@@ -225,16 +230,17 @@ async fn a_model_server_without_embeddings_is_asked_once_and_then_left_alone() {
         };
         let router = router_of(&auto);
         let Some(want) = want else {
-            assert!(route_by(&router, &registry, "a b c a").await.is_err() && router.warning().is_none(), "{status}");
+            assert!(route_by(&router, &registry, "a b c a").await.is_err(), "{status}");
             continue;
         };
         let mut asked = Vec::new();
         for prompt in ["a b c a", "aabbcc", "xyz"] {
-            assert_eq!(route_by(&router, &registry, prompt).await.unwrap().0, want, "{status} {body}");
+            let (embedder, warning, _) = route_by(&router, &registry, prompt).await.unwrap();
+            assert_eq!(embedder, want, "{status} {body}");
+            assert!(warning.unwrap().contains("has no embeddings"), "{status}");
             asked.push(server.requests().len());
         }
         assert!(asked[0] > 0 && asked[0] == asked[2], "{status}: it is remembered: {asked:?}");
-        assert!(router.warning().unwrap().contains("has no embeddings"), "{status}");
         // Who names the provider is told.
         auto.embeddings.provider = agent_runner::settings::EmbeddingsProvider::Openai;
         assert!(route_by(&router_of(&auto), &registry, "a b c a").await.is_err(), "{status}");
@@ -254,13 +260,11 @@ async fn a_server_that_loses_its_embeddings_is_noticed_at_a_prompt() {
     let mut auto = Settings::default();
     auto.llm.base_url = Some(server.base_url());
     let router = Router::new(embed::from_settings(&auto, &client(), None).unwrap(), None, RouteOptions::default());
-    let (embedder, _) = route_by(&router, &registry, "a b c a").await.unwrap();
-    assert_eq!((embedder.as_str(), router.warning()), ("openai/text-embedding-3-small", None));
+    let (embedder, warning, _) = route_by(&router, &registry, "a b c a").await.unwrap();
+    assert_eq!((embedder.as_str(), warning), ("openai/text-embedding-3-small", None));
     gone.store(true, std::sync::atomic::Ordering::SeqCst);
     for calls in [1, 0] {
-        assert_eq!(
-            route_by(&router, &registry, &format!("c b a {calls}")).await.unwrap(),
-            ("lexical".to_owned(), calls)
-        );
+        let (embedder, warning, sent) = route_by(&router, &registry, &format!("c b a {calls}")).await.unwrap();
+        assert_eq!((embedder.as_str(), warning.is_some(), sent), ("lexical", true, calls));
     }
 }

@@ -106,12 +106,6 @@ impl Router {
         self.embedder.name()
     }
 
-    /// What whoever gets a decision should know of how it was made.
-    #[must_use]
-    pub fn warning(&self) -> Option<String> {
-        self.embedder.warning()
-    }
-
     /// Learns `registry` ahead of the first request.
     ///
     /// # Errors
@@ -187,6 +181,7 @@ impl Router {
             execution_id: execution_id(),
             registry_hash: registry.hash.clone(),
             embedder: self.embedder.name().to_owned(),
+            embedder_fallback: self.embedder.warning(),
             tags,
             choice: decide(&candidates, pick.as_ref()),
             candidates,

@@ -27,6 +27,7 @@ fmt:
 needs:
 	@command -v redis-server >/dev/null || ./scripts/install-redis.sh
 
-# The table engine beside DuckDB, Polars, Python and jq: benches/table/README.md.
+# What docs/benchmarks.md has figures of. The table engine beside DuckDB, Polars, Python and jq: benches/table/README.md.
 bench:
+	cargo bench --locked --bench model_client
 	./benches/table/run.sh

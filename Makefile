@@ -28,6 +28,7 @@ needs:
 	@command -v redis-server >/dev/null || ./scripts/install-redis.sh
 	@./scripts/fetch-json-patch-tests.sh || echo "the public JSON Patch suite could not be fetched: its test is skipped"
 
-# The table engine beside DuckDB, Polars, Python and jq: benches/table/README.md.
+# What docs/benchmarks.md has figures of. The table engine beside DuckDB, Polars, Python and jq: benches/table/README.md.
 bench:
+	cargo bench --locked --bench model_client
 	./benches/table/run.sh

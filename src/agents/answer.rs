@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use tracing::Instrument;
+
 use super::{
     registry::{Agent, ToolRef},
     run::{Action, AgentRun, Event, RunBounds},
@@ -10,6 +12,7 @@ use crate::{
     job::{ErrorCode, Event as JobEvent, EventKind, JobError, RawJson, ToolCallRecord, ToolStatus},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolCall, ToolChoice, ToolSpec},
     settings::limits,
+    telemetry::spans,
     tools::{Tool, ToolContext, ToolEnd},
 };
 
@@ -59,7 +62,7 @@ pub async fn answer(agent: &Agent, prompt: &str, with: &Answering<'_>) -> Result
             Action::Ask { tools } => {
                 let request = request(agent, &run, if tools { &specs } else { &[] });
                 done.model_calls = run.turns();
-                Event::Replied(ask(with, &request, run.turns()).await?)
+                Event::Replied(ask(with, &request, run.turns(), &mut done).await?)
             }
             Action::Call(call) => {
                 let number = done.tool_calls.len() + 1;
@@ -100,10 +103,12 @@ fn request(agent: &Agent, run: &AgentRun, tools: &[ToolSpec]) -> ChatRequest {
     }
 }
 
-async fn ask(with: &Answering<'_>, request: &ChatRequest, turn: u32) -> Result<ChatReply, JobError> {
+async fn ask(with: &Answering<'_>, request: &ChatRequest, turn: u32, done: &mut Answer) -> Result<ChatReply, JobError> {
     let context = &with.tool_context;
-    let reply = with.model.chat(request, &with.call_context);
-    context.journal.step(&format!("{}:turn:{turn}", with.step), context.meter, reply).await
+    let step = format!("{}:turn:{turn}", with.step);
+    let reply = context.journal.step(&step, context.meter, with.model.chat(request, &with.call_context)).await;
+    done.tool_calls.extend(context.journal.unreadable(&step, context.meter).await?);
+    reply
 }
 
 /// One call with its events and its record.
@@ -118,7 +123,11 @@ async fn make_call(
     emit(with, agent, EventKind::ToolStarted, &[("tool", call.name.clone())]);
     let started = Instant::now();
     let step = format!("{}:tool:{number}", with.step);
-    let outcome = journalled(tools, call, &step, with, done).await;
+    let span = spans::execute_tool(&call.name, Some(&call.id), None);
+    let outcome = journalled(tools, call, &step, with, done).instrument(span.clone()).await;
+    if let Err(error) = &outcome {
+        spans::failed(&span, error.code.as_str());
+    }
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let error = outcome.as_ref().err().map(ToString::to_string);
     let status = match &outcome {
@@ -182,6 +191,7 @@ async fn dispatch(
             warnings.extend(output.warnings);
             Ok(output.summary)
         }
+        Ok(ToolEnd::Told(text)) => Ok(text),
         Ok(ToolEnd::Park(_)) => {
             let message = format!("{} needs an approval, which a routed agent cannot wait for", call.name);
             Err(JobError::new(ErrorCode::HandoffFailed, message).with_tool(call.name.as_str()))

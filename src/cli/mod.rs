@@ -13,6 +13,7 @@ mod replay;
 mod run;
 mod serve;
 mod submit;
+mod tools;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -53,6 +54,9 @@ enum Command {
     /// List and check the agents; find the one for a prompt
     #[command(subcommand)]
     Agents(agents::Command),
+    /// List promoted tools (pipelines that worked twice), show one, switch it off and on
+    #[command(subcommand, after_help = "Example:\n  agent-runner tools list")]
+    Tools(tools::Command),
     /// Measure decisions over a labelled file
     #[command(subcommand, after_help = "Example:\n  agent-runner eval intents tests/data/intents.jsonl")]
     Eval(eval::Command),
@@ -119,6 +123,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             Command::Queue(command) => queue::run(settings, command).await,
             Command::Replay(args) => replay::run(settings, args).await,
             Command::Agents(command) => agents::run(&settings, command).await,
+            Command::Tools(command) => tools::run(settings, command).await,
             Command::Eval(command) => eval::run(settings, command).await,
             Command::Config(command) => config::run(&settings, &command),
             Command::Completions(_) => Ok(()),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, assemble, output};
 use crate::{
-    job::{Event, Job, JobId, JobResult, RawJson, Status},
+    job::{Event, Job, JobId, JobResult, RawJson, Status, in_plain_words},
     settings::Settings,
     table,
 };
@@ -93,8 +93,9 @@ fn document(args: &Args) -> Result<Bytes, Failure> {
         None => "{}".to_owned(),
     };
     // Large members stay text: only the small ones given here become values.
-    let mut document: indexmap::IndexMap<String, Box<RawValue>> = serde_json::from_str(&text)
-        .map_err(|e| Failure::Usage(format!("the job document is not a JSON object: {e}")))?;
+    let mut document: indexmap::IndexMap<String, Box<RawValue>> = serde_json::from_str(&text).map_err(|e| {
+        Failure::Usage(format!("the job document is not a JSON object: {}", in_plain_words(&e.to_string())))
+    })?;
     if !document.contains_key("job_id") {
         members.insert("job_id".into(), JobId::random().as_str().into());
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     agents::{self, Decision, Listing, RouteRequest, RouteResult},
-    job::{ErrorCode, JobError, JobId, Meter},
+    job::{ErrorCode, JobError, JobId, Meter, in_plain_words},
     llm::CallContext,
 };
 
@@ -47,8 +47,12 @@ struct Ask {
 
 impl Ask {
     fn parse(text: &Bytes, max_prompt_bytes: usize) -> Result<Self, Problem> {
-        let ask: Self = serde_json::from_slice(text)
-            .map_err(|error| Problem::bad_request(format!("the body is not {{\"prompt\": \"…\"}}: {error}")))?;
+        let ask: Self = serde_json::from_slice(text).map_err(|error| {
+            Problem::bad_request(format!(
+                "the body is not {{\"prompt\": \"…\"}}: {}",
+                in_plain_words(&error.to_string())
+            ))
+        })?;
         if ask.prompt.trim().is_empty() {
             return Err(Problem::bad_request("`prompt` is blank: say what is to be done"));
         }

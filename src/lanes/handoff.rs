@@ -59,6 +59,7 @@ impl Handoffs {
         // On record, since a model may have been asked for tags or a pick.
         let decision: Decision = context.journal.step("route", context.meter, routed).await?;
         self.keep_trail(&decision).await;
+        record.warnings.extend(decision.record.embedder_fallback.clone());
         let Some(agent) = decision.winner().and_then(|id| registry.agent(id)) else {
             count("refused");
             return Err(decision.refusal());

@@ -1,4 +1,4 @@
-//! What outlives a job: artifacts, journals, sessions.
+//! What outlives a job: artifacts, journals, sessions, pipelines that worked.
 //!
 //! A driver offers a handful of operations on keys; everything typed is written once, on top of them.
 
@@ -7,6 +7,7 @@ mod bucket;
 mod journal;
 mod memory;
 mod redis;
+mod runs;
 mod series;
 mod sessions;
 
@@ -21,6 +22,7 @@ pub use bucket::Draw;
 pub use journal::Journal;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
+pub use runs::{Run, Runs};
 pub use series::{Minute, Series};
 pub use sessions::{Session, SessionTurn, Sessions};
 

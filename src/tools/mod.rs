@@ -3,6 +3,7 @@
 mod execute_pipeline;
 mod fetch;
 mod patch_workflow;
+mod promoted;
 mod sources;
 
 use std::time::Instant;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use execute_pipeline::ExecutePipeline;
 pub use patch_workflow::{Commit, PatchWorkflow, Pending};
+pub use promoted::{CallTool, SearchTools};
 pub use sources::Sources;
 
 use crate::{
@@ -46,6 +48,8 @@ pub enum ToolEnd {
     Done(ToolOutput),
     /// It needs someone's approval first; [`Tool::resume`] goes on from what is given here.
     Park(RawJson),
+    /// It looked something up for the planner; no job can end with that.
+    Told(String),
 }
 
 /// What a call gave.
@@ -68,6 +72,13 @@ pub struct ToolOutput {
 pub trait Tool: Send + Sync {
     /// How it is offered. The same bytes every time, so that the provider's prompt cache is hit.
     fn spec(&self) -> &ToolSpec;
+
+    /// Whether this call changes nothing anywhere: such calls of one turn run side by side. Arguments that cannot be
+    /// read do nothing either.
+    fn only_reads(&self, arguments: &RawJson) -> bool {
+        let _ = arguments;
+        false
+    }
 
     /// Does it.
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError>;

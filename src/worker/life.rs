@@ -111,10 +111,12 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     };
     let dead = outcome.as_ref().err().filter(|error| error.retryable).cloned();
     let times = Times { attempt: delivery.attempt, queue: delivery.queue_time, execution: started.elapsed() };
+    let columns = notes.columns.take();
     let document = conclude::result(job, outcome, notes, meter.spend(), times);
     match runner.keep_large(document).await {
         Ok(document) => {
             runner.remember(job, &document).await;
+            runner.learn(job, &document, columns).await;
             Some(ending(runner, delivery, document, dead))
         }
         // The result could not be kept: the job is not done.

@@ -5,6 +5,7 @@ mod conclude;
 mod deferral;
 mod life;
 mod pool;
+mod promote;
 mod retry;
 mod session;
 mod tally;
@@ -96,6 +97,7 @@ impl Runner {
                 break Err(error);
             }
         };
+        let columns = notes.columns.take();
         let end = match end {
             Ok(LaneEnd::Parked(_)) => Err(JobError::new(
                 ErrorCode::InvalidJob,
@@ -107,6 +109,7 @@ impl Runner {
         let document = conclude::result(job, end, notes, meter.spend(), times);
         if !journal.replays() {
             self.remember(job, &document).await;
+            self.learn(job, &document, columns).await;
         }
         emit(conclude::closing_event(&document));
         document

@@ -78,15 +78,15 @@ async fn a_bad_request_says_what_to_change() {
     for (body, part) in [
         ("", "prompt"),
         ("[]", "prompt"),
-        ("{}", "missing field `prompt`"),
-        (r#"{"prompt":7}"#, "expected a string"),
+        ("{}", "`prompt` is missing"),
+        (r#"{"prompt":7}"#, "expected text"),
         (r#"{"prompt":" \n"}"#, "blank"),
         (&long, "worker.max_prompt_bytes"),
         (r#"{"prompt":"x","threshold":1.5}"#, "between -1 and 1"),
         (r#"{"prompt":"x","threshold":-2}"#, "between -1 and 1"),
         (r#"{"prompt":"x","threshold":1e999}"#, "number out of range"),
-        (r#"{"prompt":"x","threshold":"high"}"#, "expected f64"),
-        (r#"{"prompt":"x","show_top_n":-1}"#, "expected usize"),
+        (r#"{"prompt":"x","threshold":"high"}"#, "expected a number"),
+        (r#"{"prompt":"x","show_top_n":-1}"#, "expected a whole number"),
         (r#"{"prompt":"x","dry_run":false}"#, "send a job with \"handoff\""),
     ] {
         let answer = route(&router, body).await;

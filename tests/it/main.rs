@@ -25,6 +25,7 @@ mod llm_fleet;
 mod llm_quirks;
 mod llm_request;
 mod llm_routes;
+mod llm_rows;
 mod llm_stream;
 mod llm_time;
 #[cfg(feature = "local-embeddings")]
@@ -34,6 +35,8 @@ mod patch_orchestrator;
 mod patch_reading;
 mod patch_rfc6902;
 mod patch_rules;
+mod planner_loop;
+mod promoted;
 mod queue_conformance;
 mod queue_redis;
 mod queue_servers;

@@ -61,6 +61,15 @@ impl Plan {
         self.steps.first().is_some_and(|step| !step.operation.is_source())
     }
 
+    /// Whether carrying it out changes nothing anywhere: every request of it only asks.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.needs.iter().all(|need| match &need.kind {
+            NeedKind::Http(request) => matches!(request.method, Method::Get | Method::Head),
+            NeedKind::InputRef(_) => true,
+        })
+    }
+
     /// The steps' names, in order.
     pub fn step_names(&self) -> impl Iterator<Item = &'static str> {
         self.steps.iter().map(|step| step.name)

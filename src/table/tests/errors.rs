@@ -59,7 +59,12 @@ fn bad_parameters_say_which_and_what() {
         ),
         (rows, r#"[{"step":"top_k"}]"#, InvalidPipeline, "step 1 top_k: the parameter 'k' is missing"),
         (rows, r#"[{"step":"top_k","k":0}]"#, InvalidPipeline, "step 1 top_k: k must be a whole number from 1"),
-        (rows, r#"[{"step":"top_k","k":"10"}]"#, InvalidPipeline, "step 1 top_k: k: found string \"10\", expected u64"),
+        (
+            rows,
+            r#"[{"step":"top_k","k":"10"}]"#,
+            InvalidPipeline,
+            "step 1 top_k: k: expected a whole number from 0, found text \"10\"",
+        ),
         (
             rows,
             r#"[{"field":"price"}]"#,

@@ -33,17 +33,25 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// The step that brought it.
     pub(crate) step: Option<(usize, String)>,
+    /// Whether it is what the run was given.
+    pub(crate) is_input: bool,
 }
 
 impl Source {
     /// The data a run starts from, or that another job left.
     pub(crate) fn given(name: impl Into<String>) -> Self {
-        Self { code: ErrorCode::PipelineFailed, name: name.into(), step: None }
+        Self { code: ErrorCode::PipelineFailed, name: name.into(), step: None, is_input: false }
+    }
+
+    /// The data that the run was given.
+    pub(crate) fn input() -> Self {
+        Self { is_input: true, ..Self::given("the input") }
     }
 
     /// An error about this document.
     pub(crate) fn error(&self, message: &str) -> TableError {
-        let error = TableError::new(self.code, format!("{} {message}", self.name));
+        let mut error = TableError::new(self.code, format!("{} {message}", self.name));
+        error.of_input = self.is_input;
         match &self.step {
             Some((number, step)) => error.at_step(*number, step),
             None => error,

@@ -40,7 +40,9 @@ impl RedisStore {
             let length: usize = read(self.link.run(&[append]).await.map_err(failed)?.pop())?;
             written += piece.len();
             if length != written {
-                return Err(StoreError(format!("redis: {length} bytes of a large value are there instead of {written}")));
+                return Err(StoreError(format!(
+                    "redis: {length} bytes of a large value are there instead of {written}"
+                )));
             }
         }
         Ok(())

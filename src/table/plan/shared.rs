@@ -65,9 +65,7 @@ pub(crate) fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(deserializer: D
 }
 
 /// The same where it may be left out or null.
-pub(crate) fn maybe_whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
+pub(crate) fn maybe_whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(deserializer: D) -> Result<Option<T>, D::Error> {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     if raw.get() == "null" { Ok(None) } else { whole_number(raw.get()).map(Some).map_err(D::Error::custom) }
 }

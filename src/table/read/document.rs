@@ -50,8 +50,7 @@ impl Source {
 
     /// An error about this document.
     pub(crate) fn error(&self, message: &str) -> TableError {
-        let mut error = TableError::new(self.code, format!("{} {message}", self.name));
-        error.of_input = self.is_input;
+        let error = TableError::new(self.code, format!("{} {message}", self.name));
         match &self.step {
             Some((number, step)) => error.at_step(*number, step),
             None => error,
@@ -177,10 +176,8 @@ pub(crate) fn malformed(source: &Source, bytes: &[u8], fault: Malformed) -> Tabl
         let shown: String = String::from_utf8_lossy(rest).chars().take(SHOWN).collect();
         format!("{shown:?}").into()
     };
-    source
-        .error(&format!(
-            "is not valid JSON at line {line}, column {column}: expected {}, found {found}",
-            fault.expected
-        ))
-        .with_found(found)
+    let expected = fault.expected;
+    let message = format!("is not valid JSON at line {line}, column {column}: expected {expected}, found {found}");
+    let error = source.error(&message).with_found(found);
+    TableError { of_input: source.is_input, ..error }
 }

@@ -169,11 +169,7 @@ fn top_k() {
         ),
         (rows, r#"[{"step":"top_k","k":2},{"step":"table_select","fields":["n"]}]"#, r#"[{"n":1},{"n":2}]"#),
         (rows, r#"[{"step":"top_k","k":2.0},{"step":"table_select","fields":["n"]}]"#, r#"[{"n":1},{"n":2}]"#),
-        (
-            rows,
-            r#"[{"step":"slice","offset":1.0,"limit":1e0},{"step":"table_select","fields":["n"]}]"#,
-            r#"[{"n":2}]"#,
-        ),
+        (rows, r#"[{"step":"slice","offset":1.0,"limit":1e0},{"step":"table_select","fields":["n"]}]"#, r#"[{"n":2}]"#),
         (rows, r#"[{"step":"top_k","k":100,"by":"n"},{"step":"top_k","k":1}]"#, r#"[{"n":6,"p":1}]"#),
     ]);
 }

@@ -114,9 +114,8 @@ fn a_whole_number_beyond_64_bits_is_never_rounded() {
         ("size(o.a)", "null", Some("-9223372036854775809")),
         ("b > 0 ? 1 : a", "1", None),
     ] {
-        let steps = format!(
-            r#"[{{"step":"derive","as":"r","expr":"{expr}"}},{{"step":"table_select","fields":["r"]}}]"#
-        );
+        let steps =
+            format!(r#"[{{"step":"derive","as":"r","expr":"{expr}"}},{{"step":"table_select","fields":["r"]}}]"#);
         let output = pipeline(row, &steps).unwrap();
         assert_eq!(output.data.as_str(), format!(r#"[{{"r":{expected}}}]"#), "{expr}");
         let warnings: Vec<String> = found

@@ -1,7 +1,7 @@
 //! What stands before a value in every row of a table, compared as one piece.
 
 use super::{
-    block::BLOCK,
+    block::{BLOCK, block_at, short_scalar},
     scan::{Malformed, Scanner},
 };
 
@@ -49,15 +49,22 @@ impl Lead {
         Self { first: Masked::new(bytes), second: Masked::new(&bytes[length.min(BLOCK)..]), length }
     }
 
-    /// Takes this text if it is next. At the very end of a text, where no whole block is left, it never is.
+    /// Where this text ends, if it stands at `at`. At the very end of a text, where no whole block is left, it
+    /// is never found.
     #[inline]
-    pub(super) fn take(&self, scanner: &mut Scanner<'_>) -> bool {
-        let fits = scanner.block(0).is_some_and(|block| self.first.fits(block))
-            && (self.length <= BLOCK || scanner.block(BLOCK).is_some_and(|block| self.second.fits(block)));
-        if fits {
-            scanner.advance(self.length);
-        }
-        fits
+    pub(super) fn end(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let fits = self.first.fits(block_at(bytes, at)?)
+            && (self.length <= BLOCK || self.second.fits(block_at(bytes, at + BLOCK)?));
+        fits.then_some(at + self.length)
+    }
+}
+
+/// Where the short scalar that starts at `at` ends, if one does.
+#[inline]
+pub(super) fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
+    match short_scalar(bytes.get(at..)?) {
+        0 => None,
+        length => Some(at + length),
     }
 }
 
@@ -79,10 +86,10 @@ impl Inner {
             return scanner.skip();
         }
         let start = scanner.at();
-        if self.fits(scanner) {
+        if let Some(end) = self.end(scanner.text().as_bytes(), start) {
+            scanner.go_to(end);
             return Ok(());
         }
-        scanner.back_to(start);
         scanner.skip()?;
         // Objects that are never alike must not cost a lesson each.
         self.missed = self.missed.saturating_add(1);
@@ -92,10 +99,15 @@ impl Inner {
         Ok(())
     }
 
+    /// Where the object that starts at `at` ends, if it is written like the last one.
     #[inline]
-    fn fits(&self, scanner: &mut Scanner<'_>) -> bool {
-        let Some(close) = &self.close else { return false };
-        self.leads.iter().all(|lead| lead.take(scanner) && scanner.short_scalar()) && close.take(scanner)
+    fn end(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let close = self.close.as_ref()?;
+        let mut at = at;
+        for lead in &self.leads {
+            at = scalar_end(bytes, lead.end(bytes, at)?)?;
+        }
+        close.end(bytes, at)
     }
 
     fn learn(&mut self, object: &str) {

@@ -106,27 +106,27 @@ impl<'a> Scanner<'a> {
         &self.text[start..self.at]
     }
 
-    /// The block that starts so many bytes ahead.
+    /// The block that starts here.
     #[inline]
-    pub(super) fn block(&self, ahead: usize) -> Option<&'a [u8; BLOCK]> {
-        block::block_at(self.text.as_bytes(), self.at + ahead)
+    fn block(&self) -> Option<&'a [u8; BLOCK]> {
+        block::block_at(self.text.as_bytes(), self.at)
     }
 
-    /// Takes bytes that have been looked at.
+    /// The whole text.
     #[inline]
-    pub(super) fn advance(&mut self, bytes: usize) {
-        self.at += bytes;
+    pub(super) fn text(&self) -> &'a str {
+        self.text
     }
 
-    /// Goes back to an earlier place.
+    /// Goes to another place.
     #[inline]
-    pub(super) fn back_to(&mut self, at: usize) {
+    pub(super) fn go_to(&mut self, at: usize) {
         self.at = at;
     }
 
     /// Takes a scalar that is short and plain. False, and nothing is taken, for all that needs a closer look.
     #[inline]
-    pub(super) fn short_scalar(&mut self) -> bool {
+    fn short_scalar(&mut self) -> bool {
         let length = self.text.as_bytes().get(self.at..).map_or(0, block::short_scalar);
         self.at += length;
         length > 0
@@ -222,7 +222,7 @@ impl<'a> Scanner<'a> {
         let bytes = self.text.as_bytes();
         let mut escaped = false;
         loop {
-            while let Some(block) = self.block(0) {
+            while let Some(block) = self.block() {
                 let special = block::special(block);
                 if special != 0 {
                     self.at += special.trailing_zeros() as usize;
@@ -313,7 +313,7 @@ impl<'a> Scanner<'a> {
     /// At least one digit.
     fn digits(&mut self) -> Scan<()> {
         let start = self.at;
-        while let Some(block) = self.block(0) {
+        while let Some(block) = self.block() {
             let digits = block::leading_digits(block);
             self.at += digits;
             if digits < BLOCK {

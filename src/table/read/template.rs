@@ -3,7 +3,7 @@
 
 use super::{
     field::{Layout, Slots},
-    lead::{Inner, Lead},
+    lead::{Inner, Lead, scalar_end},
     scan::{Malformed, Scanner},
 };
 
@@ -48,7 +48,10 @@ impl Template {
         let start = scanner.at();
         let mut next = 0;
         loop {
-            if !self.members.get(next).is_some_and(|member| member.lead.take(scanner)) {
+            next = self.expected(scanner, slots, next);
+            if let Some(value) = self.lead_end(scanner, next) {
+                scanner.go_to(value);
+            } else {
                 match self.other(scanner, start, layout, next)? {
                     Next::Member(found) => next = found,
                     Next::Unknown(slot) => {
@@ -64,13 +67,35 @@ impl Template {
             let member = &mut self.members[next];
             next += 1;
             let value = scanner.at();
-            if !scanner.short_scalar() {
-                member.inner.skip(scanner)?;
-            }
+            member.inner.skip(scanner)?;
             if let Some(slot) = member.slot {
                 slots[slot] = Some(scanner.since(value));
             }
         }
+    }
+
+    /// Where the value of the expected member starts, if that is what comes.
+    fn lead_end(&self, scanner: &Scanner<'_>, next: usize) -> Option<usize> {
+        self.members.get(next)?.lead.end(scanner.text().as_bytes(), scanner.at())
+    }
+
+    /// Takes members as long as they are those expected and their values short scalars; gives the number of the
+    /// one after them. The place in the text stays in a register: what comes next waits for it.
+    #[inline]
+    fn expected<'a>(&self, scanner: &mut Scanner<'a>, slots: &mut Slots<'a>, mut next: usize) -> usize {
+        let text = scanner.text();
+        let mut at = scanner.at();
+        while let Some(member) = self.members.get(next)
+            && let Some(value) = member.lead.end(text.as_bytes(), at)
+            && let Some(end) = scalar_end(text.as_bytes(), value)
+        {
+            if let Some(slot) = member.slot {
+                slots[slot] = Some(&text[value..end]);
+            }
+            (at, next) = (end, next + 1);
+        }
+        scanner.go_to(at);
+        next
     }
 
     /// The end of the row, or a key that is not the expected one: a later one, where some are missing, or a
@@ -106,5 +131,58 @@ impl Template {
         }
         self.members.insert(next, Member { lead, slot, written: written.into(), inner: Inner::default() });
         Ok(Next::Member(next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::read::Field;
+
+    const ROW: &str = concat!(
+        r#"{"id":9007199254740993,"flight":"AA9328","airline":"Continental Star","late":false,"note":null,"#,
+        r#""departure":"2026-09-25T06:09:00Z","price":-1620.88, "seats":{"economy":158,"business":20},"legs":[{"a":1}],"#,
+        r#""a key that is longer than thirty-two bytes":"a text that is longer than thirty-two bytes","stops":2}"#
+    );
+
+    /// What a template makes of the row at the beginning of a text: its end and the values, or the fault.
+    fn read(template: &mut Template, text: &str) -> Result<(usize, Vec<Option<String>>), Malformed> {
+        let mut layout = Layout::default();
+        for name in ["price", "seats", "departure", "stops", "legs", "id"] {
+            layout.field(&Field::new(name));
+        }
+        let mut slots = vec![None; layout.len()];
+        let mut scanner = Scanner::new(text);
+        template.row(&mut scanner, &layout, &mut slots)?;
+        Ok((scanner.at(), slots.into_iter().map(|slot| slot.map(str::to_owned)).collect()))
+    }
+
+    /// A template that knows the rows reads a changed one as a fresh template does: to the byte.
+    #[test]
+    fn a_learned_row_never_hides_a_changed_one() {
+        let changes = br#"{}[]",:\0197.-+eEtn x/"#.iter().copied().chain([b'\n', b'\t', 0, 0x1f, 0x7f]);
+        let changes: Vec<u8> = changes.collect();
+        let mut texts = vec![ROW.to_owned()];
+        for at in 0..ROW.len() {
+            let (before, rest) = ROW.split_at(at);
+            texts.push(format!("{before}{}", &rest[1..]));
+            texts.push(before.to_owned());
+            for change in changes.iter().map(|byte| char::from(*byte)) {
+                texts.push(format!("{before}{change}{}", &rest[1..]));
+                texts.push(format!("{before}{change}{rest}"));
+            }
+        }
+        let learned = || {
+            let mut template = Template::default();
+            for _ in 0..2 {
+                read(&mut template, &format!("{ROW},{ROW}]")).unwrap();
+            }
+            template
+        };
+        for text in texts {
+            for text in [format!("{text},{ROW}]"), text] {
+                assert_eq!(read(&mut learned(), &text), read(&mut Template::default(), &text), "{text}");
+            }
+        }
     }
 }

@@ -67,11 +67,12 @@ impl Plan {
     }
 
     /// Follows the columns through the whole plan. A name that no row can have is refused; one that the rows
-    /// looked at do not have is a warning. Large inputs are only sampled.
+    /// looked at do not have is a warning. The first rows are enough where they have every name; else all of a
+    /// small input and a sample of a large one are looked at.
     ///
     /// # Errors
     /// `invalid_pipeline` with the step, the field and a suggestion; `pipeline_failed` for an input that is
-    /// not JSON.
+    /// not JSON, as far as it was looked at: the run checks the rest.
     pub fn check(&self, input: Option<&RawJson>) -> Result<Vec<String>, TableError> {
         let body = input.map(|raw| Body::from(raw.clone()));
         self.check_body(body.as_ref())

@@ -69,7 +69,7 @@ pub(super) fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// How an object within the rows was written last, where it is small and holds no containers.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Inner {
     leads: Vec<Lead>,
     close: Option<Lead>,

@@ -17,6 +17,8 @@ pub(crate) struct Template {
 struct Member {
     /// What stood between the value before, or the row's beginning, and this value.
     lead: Lead,
+    /// Whether the lead opens the row. It must not be taken for a comma in the middle, nor the other way round.
+    opens: bool,
     /// Where the layout wants the value.
     slot: Option<usize>,
     /// The key as written with its quotes, its colon and the space after it.
@@ -48,9 +50,11 @@ impl Template {
         let start = scanner.at();
         let mut next = 0;
         loop {
-            next = self.expected(scanner, slots, next);
-            if let Some(value) = self.lead_end(scanner, next) {
+            next = self.expected(scanner, start, slots, next);
+            if let Some(value) = self.lead_end(scanner, start, next) {
                 scanner.go_to(value);
+                // This row may have more space there than the one that the template knows.
+                scanner.space();
             } else {
                 match self.other(scanner, start, layout, next)? {
                     Next::Member(found) => next = found,
@@ -75,17 +79,19 @@ impl Template {
     }
 
     /// Where the value of the expected member starts, if that is what comes.
-    fn lead_end(&self, scanner: &Scanner<'_>, next: usize) -> Option<usize> {
-        self.members.get(next)?.lead.end(scanner.text().as_bytes(), scanner.at())
+    fn lead_end(&self, scanner: &Scanner<'_>, row: usize, next: usize) -> Option<usize> {
+        let member = self.members.get(next).filter(|member| member.opens == (scanner.at() == row))?;
+        member.lead.end(scanner.text().as_bytes(), scanner.at())
     }
 
     /// Takes members as long as they are those expected and their values short scalars; gives the number of the
     /// one after them. The place in the text stays in a register: what comes next waits for it.
     #[inline]
-    fn expected<'a>(&self, scanner: &mut Scanner<'a>, slots: &mut Slots<'a>, mut next: usize) -> usize {
+    fn expected<'a>(&self, scanner: &mut Scanner<'a>, row: usize, slots: &mut Slots<'a>, mut next: usize) -> usize {
         let text = scanner.text();
         let mut at = scanner.at();
         while let Some(member) = self.members.get(next)
+            && member.opens == (at == row)
             && let Some(value) = member.lead.end(text.as_bytes(), at)
             && let Some(end) = scalar_end(text.as_bytes(), value)
         {
@@ -122,14 +128,16 @@ impl Template {
         let key = scanner.key()?;
         let (lead, written) = (Lead::new(scanner.since(before)), scanner.since(start).as_bytes());
         if let Some(ahead) = self.members[next..].iter().position(|member| *member.written == *written) {
-            self.members[next + ahead].lead = lead;
+            let member = &mut self.members[next + ahead];
+            (member.lead, member.opens) = (lead, before == row);
             return Ok(Next::Member(next + ahead));
         }
         let slot = layout.find(key);
         if self.members.len() == MAX_MEMBERS {
             return Ok(Next::Unknown(slot));
         }
-        self.members.insert(next, Member { lead, slot, written: written.into(), inner: Inner::default() });
+        let opens = before == row;
+        self.members.insert(next, Member { lead, opens, slot, written: written.into(), inner: Inner::default() });
         Ok(Next::Member(next))
     }
 }
@@ -157,6 +165,14 @@ mod tests {
         Ok((scanner.at(), slots.into_iter().map(|slot| slot.map(str::to_owned)).collect()))
     }
 
+    fn learned(rows: &[&str]) -> Template {
+        let mut template = Template::default();
+        for row in rows {
+            read(&mut template, &format!("{row},{ROW}]")).unwrap();
+        }
+        template
+    }
+
     /// A template that knows the rows reads a changed one as a fresh template does: to the byte.
     #[test]
     fn a_learned_row_never_hides_a_changed_one() {
@@ -172,14 +188,32 @@ mod tests {
                 texts.push(format!("{before}{change}{rest}"));
             }
         }
-        let mut learned = Template::default();
-        for _ in 0..2 {
-            read(&mut learned, &format!("{ROW},{ROW}]")).unwrap();
-        }
+        let learned = learned(&[ROW, ROW]);
         for text in texts {
             for text in [format!("{text},{ROW}]"), text] {
                 assert_eq!(read(&mut learned.clone(), &text), read(&mut Template::default(), &text), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_that_opened_one_row_does_not_stand_for_a_comma_in_another() {
+        let first = learned(&[r#"{"a":1,"id":2}"#, r#"{"id":3}"#]);
+        let second = learned(&[r#"{"id":1}"#, r#"{"a":2,"id":3}"#]);
+        for text in
+            [r#"{"a":1{"id":2}"#, r#"{"a":1,"id":2}"#, r#"{"id":2}"#, r#",{"id":2}"#, r#","id":2}"#, "{,\"id\":2}"]
+        {
+            let text = format!("{text},{ROW}");
+            for template in [&first, &second] {
+                assert_eq!(read(&mut template.clone(), &text), read(&mut Template::default(), &text), "{text}");
+            }
+        }
+        // More keys than are remembered, and then the first of them again.
+        let keys: Vec<String> = (0..=MAX_MEMBERS).map(|key| format!("\"{key}\":1")).collect();
+        let wide = learned(&[&format!("{{{}}}", keys.join(","))]);
+        for text in [r#"{"x":1{"0":2}"#, r#"{"x":1,"0":2}"#] {
+            let text = format!("{text},{ROW}");
+            assert_eq!(read(&mut wide.clone(), &text).is_ok(), read(&mut Template::default(), &text).is_ok(), "{text}");
         }
     }
 }

@@ -168,6 +168,8 @@ fn top_k() {
             r#"[{"n":3},{"n":1},{"n":4},{"n":6},{"n":2}]"#,
         ),
         (rows, r#"[{"step":"top_k","k":2},{"step":"table_select","fields":["n"]}]"#, r#"[{"n":1},{"n":2}]"#),
+        // Rows of one table need not be spaced alike.
+        (r#"[{"a":1},{"a": 3},{"a" :2}]"#, r#"[{"step":"top_k","k":1,"by":"a"}]"#, r#"[{"a": 3}]"#),
         (rows, r#"[{"step":"top_k","k":2.0},{"step":"table_select","fields":["n"]}]"#, r#"[{"n":1},{"n":2}]"#),
         (rows, r#"[{"step":"slice","offset":1.0,"limit":1e0},{"step":"table_select","fields":["n"]}]"#, r#"[{"n":2}]"#),
         (rows, r#"[{"step":"top_k","k":100,"by":"n"},{"step":"top_k","k":1}]"#, r#"[{"n":6,"p":1}]"#),

@@ -1,5 +1,5 @@
 # Everything a developer runs. `make test` obtains what the tests need.
-.PHONY: build test chaos test-local bench lint fmt needs
+.PHONY: build test chaos test-local bench fuzz lint fmt needs
 
 build:
 	cargo build --locked --release
@@ -32,3 +32,7 @@ needs:
 bench:
 	cargo bench --locked --bench model_client
 	./benches/table/run.sh
+
+# Every fuzz target for SECONDS each; TARGETS="table_reader url" runs only those.
+fuzz:
+	SECONDS_EACH=$(or $(SECONDS),60) ./scripts/fuzz.sh $(TARGETS)

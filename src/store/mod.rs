@@ -40,6 +40,12 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a value, in place of an earlier one.
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
 
+    /// Writes a large value at a key that nobody else knows yet. It may go in pieces, so that no second copy of it
+    /// is made on the way; it is whole when this returns.
+    async fn put_new(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.put(key, value, ttl).await
+    }
+
     /// Reads a value.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
 

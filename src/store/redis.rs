@@ -31,6 +31,23 @@ impl RedisStore {
         format!("{}:{key}", self.prefix)
     }
 
+    async fn put_pieces(&self, key: &str, value: &Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let mut written = value.len().min(PIECE_BYTES);
+        self.put(key, value.slice(..written), ttl).await?;
+        for piece in value[written..].chunks(PIECE_BYTES) {
+            // Sent once: a second time it would stand there twice.
+            let append = cmd("APPEND").arg(self.key(key)).arg(piece).take();
+            let length: usize = read(self.link.run(&[append]).await.map_err(failed)?.pop())?;
+            written += piece.len();
+            if length != written {
+                return Err(StoreError(format!(
+                    "redis: {length} bytes of a large value are there instead of {written}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// One command that may be sent twice: the first connection may have died unnoticed.
     async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
         let mut answers = self.link.run(std::slice::from_ref(&command)).await;
@@ -40,6 +57,9 @@ impl RedisStore {
         read(answers.map_err(failed)?.pop())
     }
 }
+
+/// What is sent of a large value at once: on its way to the socket a command is copied several times.
+const PIECE_BYTES: usize = 4 << 20;
 
 fn failed(error: RedisError) -> StoreError {
     StoreError(format!("redis: {error}"))
@@ -62,6 +82,15 @@ fn millis(ttl: Duration) -> u64 {
 impl Store for RedisStore {
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
         self.ask(cmd("SET").arg(self.key(key)).arg(&value[..]).arg("PX").arg(millis(ttl)).take()).await
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let written = self.put_pieces(key, &value, ttl).await;
+        if written.is_ok() || value.len() <= PIECE_BYTES {
+            return written;
+        }
+        // The connection may have died in the middle, or a failover lost the beginning: once more from there.
+        self.put_pieces(key, &value, ttl).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {

@@ -11,7 +11,7 @@ pub(super) use check::{Checker, Columns};
 pub use need::{Format, HttpNeed, Method, Need, NeedKind, NextPage, Paginate};
 pub(super) use parse::{Compiler, Spec};
 pub use schema::{parameters_schema, step_docs, step_names};
-pub(super) use shared::{Cast, Direction, Nulls, one_or_many};
+pub(super) use shared::{Cast, Direction, Nulls, maybe_whole, one_or_many, whole};
 
 use super::{Body, Limits, TableError, ops::Operation, read::Document, read::Source};
 use crate::job::RawJson;
@@ -76,11 +76,12 @@ impl Plan {
     }
 
     /// Follows the columns through the whole plan. A name that no row can have is refused; one that the rows
-    /// looked at do not have is a warning. Large inputs are only sampled.
+    /// looked at do not have is a warning. The first rows are enough where they have every name; else all of a
+    /// small input and a sample of a large one are looked at.
     ///
     /// # Errors
     /// `invalid_pipeline` with the step, the field and a suggestion; `pipeline_failed` for an input that is
-    /// not JSON.
+    /// not JSON, as far as it was looked at: the run checks the rest.
     pub fn check(&self, input: Option<&RawJson>) -> Result<Vec<String>, TableError> {
         let body = input.map(|raw| Body::from(raw.clone()));
         self.check_body(body.as_ref())
@@ -91,13 +92,22 @@ impl Plan {
     /// # Errors
     /// As [`Plan::check`].
     pub fn check_body(&self, input: Option<&Body>) -> Result<Vec<String>, TableError> {
-        let mut checker = Checker::default();
-        let mut columns = match input {
-            Some(body) if self.needs_input() => checker.document(&Document::open(body, Source::given("the input"))?)?,
-            _ => Columns::Unknown,
+        let document = match input {
+            Some(body) if self.needs_input() => Some(Document::open(body, Source::input())?),
+            _ => None,
         };
-        columns = checker.steps(&self.steps, columns)?;
-        drop(columns);
+        match self.check_with(Checker::brief(), document.as_ref()) {
+            Ok(warnings) if warnings.is_empty() => Ok(warnings),
+            _ => self.check_with(Checker::default(), document.as_ref()),
+        }
+    }
+
+    fn check_with(&self, mut checker: Checker<'_>, document: Option<&Document>) -> Result<Vec<String>, TableError> {
+        let columns = match document {
+            Some(document) => checker.document(document)?,
+            None => Columns::Unknown,
+        };
+        checker.steps(&self.steps, columns)?;
         Ok(checker.into_warnings())
     }
 

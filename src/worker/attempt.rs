@@ -143,7 +143,9 @@ impl Stage<'_> {
         let job = tool_context.job;
         let goes_on = session.as_ref().is_some_and(|session| session.last_rows().is_some());
         let tools = offered(runner, job, intent, ready.is_some(), goes_on)?;
-        let specs: Vec<_> = tools.iter().map(|tool| tool.spec().clone()).collect();
+        // Who brings a plan need not be told what there is.
+        let described = if ready.is_some() { &[][..] } else { &tools[..] };
+        let specs: Vec<_> = described.iter().map(|tool| tool.spec().clone()).collect();
         let patches = tools.iter().any(|tool| tool.spec().name == runner.patch_tool.spec().name);
         let workflow = match ready {
             None if patches => runner.patch_tool.current_workflow(&tool_context).await?,

@@ -4,6 +4,7 @@
 
 mod address;
 mod admin;
+mod at_once;
 mod bell;
 mod checks;
 mod claim;

@@ -1,17 +1,36 @@
 -- Ends jobs with their results. Where one server has every key, nothing lies between the steps.
--- KEYS 1 leases  2 bodies  3 jobs  4 cancelled  5 list of signals, then per job: closing record, result, events,
---      marker of its signal; and for a stream: stream  known entries
+-- KEYS 1 leases  2 bodies  3 jobs  4 cancelled  5 list of signals  6 scratch, then per job: closing record, result,
+--      events, marker of its signal; and for a stream: stream  known entries
 -- ARGV 1 ttl seconds  2 "list" or "string"  3 most entries of a stream of events  4 group (empty for a list)
---      5 how many jobs, then per job: claim, job id, head of the record, result, tail of the record,
---      signal (may be empty), how many events, and per event: name, data
--- Returns per job: '' when this call ended it, else the first line of the record that stands.
+--      5 how many jobs, then per job: claim, job id, closing record, where in it the result begins, where it ends,
+--      signal (may be empty), its events as a dump (may be empty), how many further events, and per event: name, data
+-- Returns per job: '' when this call ended it, '-' when it did but the dump could not be used, else the first line of
+-- the record that stands.
+-- Lua looks at every byte of every text it is given, so large ones are given once.
 local call, ttl = redis.call, ARGV[1]
 local jobs, at = tonumber(ARGV[5]), 6
 local out, claims, ids = {}, {}, {}
+
+-- A stream that has entries already gets those of the dump one by one.
+local function append(events, dump)
+  local made = redis.pcall('RESTORE', events, string.format("%d000", ttl), dump)
+  if not made.err then return true end
+  if not made.err:find('BUSYKEY') then return false end
+  call('RESTORE', KEYS[6], 0, dump, 'REPLACE')
+  for _, entry in ipairs(call('XRANGE', KEYS[6], '-', '+')) do
+    call('XADD', events, 'MAXLEN', '~', ARGV[3], '*', unpack(entry[2]))
+  end
+  call('DEL', KEYS[6])
+  call('EXPIRE', events, ttl)
+  return true
+end
+
 for i = 1, jobs do
-  local record, key, events, sent = KEYS[i * 4 + 2], KEYS[i * 4 + 3], KEYS[i * 4 + 4], KEYS[i * 4 + 5]
-  local result, signal, count = ARGV[at + 3], ARGV[at + 5], tonumber(ARGV[at + 6])
-  if call('SET', record, ARGV[at + 2] .. result .. ARGV[at + 4], 'NX', 'EX', ttl) then
+  local record, key, events, sent = KEYS[i * 4 + 3], KEYS[i * 4 + 4], KEYS[i * 4 + 5], KEYS[i * 4 + 6]
+  local text, signal, dump, count = ARGV[at + 2], ARGV[at + 5], ARGV[at + 6], tonumber(ARGV[at + 7])
+  if call('SET', record, text, 'NX', 'EX', ttl) then
+    local result = text:sub(ARGV[at + 3], ARGV[at + 4])
+    out[i] = ''
     if ARGV[2] == 'string' then
       call('SET', key, result, 'EX', ttl)
     else
@@ -24,23 +43,25 @@ for i = 1, jobs do
     end
     call('PUBLISH', key, result)
     if signal ~= '' and call('SET', sent, 1, 'NX', 'EX', ttl) then call('RPUSH', KEYS[5], signal) end
-    for n = at + 7, at + 5 + count * 2, 2 do
+    if dump ~= '' and not append(events, dump) then out[i] = '-' end
+    for n = at + 8, at + 6 + count * 2, 2 do
       call('XADD', events, 'MAXLEN', '~', ARGV[3], '*', 'event', ARGV[n], 'data', ARGV[n + 1])
     end
-    call('EXPIRE', events, ttl)
-    out[i] = ''
-    claims[#claims + 1] = ARGV[at]
-    ids[#ids + 1] = ARGV[at + 1]
+    if count > 0 then call('EXPIRE', events, ttl) end
+    if out[i] == '' then
+      claims[#claims + 1] = ARGV[at]
+      ids[#ids + 1] = ARGV[at + 1]
+    end
   else
     out[i] = call('GETRANGE', record, 0, 1023):match('^[^\n]*')
   end
-  at = at + 7 + count * 2
+  at = at + 8 + count * 2
 end
 if #claims == 0 then return out end
 
 -- From here on as in ack.lua.
 call('ZREM', KEYS[1], unpack(claims))
-local stream, known = KEYS[jobs * 4 + 6], KEYS[jobs * 4 + 7]
+local stream, known = KEYS[jobs * 4 + 7], KEYS[jobs * 4 + 8]
 if stream then
   local entries = {}
   for _, body in ipairs(call('HMGET', KEYS[2], unpack(claims))) do

@@ -4,16 +4,22 @@
 //! no round trip. Whatever the call does not settle goes on through the stages one by one: a record of another
 //! claim, an answer that never came, a server error.
 
+use std::sync::atomic::Ordering;
+
 use ::redis::Cmd;
 use rustc_hash::FxHashMap;
 
 use super::{
     core::Core,
+    dump,
     finish::{Item, Queued, Stage, Work, by_intake},
     scripts,
     stages::{PUBLISH_BYTES, PUBLISH_CHUNK, kind},
 };
-use crate::{job::JobId, queue::closing::Closing};
+use crate::{
+    job::{EventKind, JobId},
+    queue::closing::Closing,
+};
 
 /// Jobs that can be ended in one call, and their events that go with it.
 pub(super) struct AtOnce<'a> {
@@ -91,7 +97,7 @@ impl<'a> AtOnce<'a> {
         let own = jobs.iter().flat_map(|(_, job_id, _)| {
             [names.closing(job_id), names.result(job_id), names.events(job_id), names.signalled(job_id)]
         });
-        let shared = [&keys.leases, &keys.bodies, &keys.jobs, &keys.cancelled, &names.signal_list];
+        let shared = [&keys.leases, &keys.bodies, &keys.jobs, &keys.cancelled, &names.signal_list, &keys.scratch];
         let all: Vec<String> = shared.into_iter().cloned().chain(own).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let mut call = scripts::FINISH.on(&keys.with_stream(&all));
@@ -99,16 +105,31 @@ impl<'a> AtOnce<'a> {
         call.arg(jobs.len());
         for ((item, job_id, closing), place) in jobs.into_iter().zip(group) {
             let around = closing.around();
+            let (begins, ends) = (around.head.len() + 1, around.head.len() + closing.result.len());
             call.arg(&item.held.claim).arg(job_id.as_str());
-            call.arg(around.head).arg(&closing.result.bytes()[..]).arg(around.tail);
+            call.arg([&around.head, &closing.result.bytes()[..], &around.tail].concat()).arg(begins).arg(ends);
             call.arg(closing.signal.as_deref().unwrap_or_default());
-            let events = self.events.get(place).map_or(&[][..], Vec::as_slice);
-            call.arg(events.len() + 1);
-            for event in events {
-                call.arg(event.name).arg(&event.data[..]);
-            }
-            call.arg(&closing.event.0).arg(&closing.event.1[..]);
+            add_events(core, &mut call, closing, self.events.get(place).map_or(&[][..], Vec::as_slice));
         }
         call
+    }
+}
+
+/// Adds the last events of a job: as one dump, or one by one where there are many or the server takes no dumps.
+fn add_events(core: &Core, call: &mut Cmd, closing: &Closing, events: &[&Queued]) {
+    let (name, data) = &closing.event;
+    let before = events.iter().map(|event| (event.name, &event.data[..]));
+    let all: Vec<(&str, &[u8])> = before.chain([(name.as_str(), &data[..])]).collect();
+    let bytes: usize = all.iter().map(|(_, data)| data.len()).sum();
+    let few = all.len() <= dump::MAX_ENTRIES.min(core.config.events_max_len) && bytes <= dump::MAX_BYTES;
+    // Where the beginning is not among them, there is a stream already.
+    let whole = all.len() > 2 && all[0].0 == EventKind::Started.as_str();
+    if few && whole && core.dumps.load(Ordering::Relaxed) {
+        call.arg(dump::stream(closing.facts.completed, &all)).arg(0);
+        return;
+    }
+    call.arg("").arg(all.len());
+    for (name, data) in all {
+        call.arg(name).arg(data);
     }
 }

@@ -10,6 +10,7 @@ mod checks;
 mod claim;
 mod connect;
 mod core;
+mod dump;
 mod envelope;
 mod failpoint;
 mod finish;

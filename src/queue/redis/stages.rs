@@ -1,6 +1,6 @@
 //! One tick of the flusher: commands for whatever every item needs next, and what the answers mean.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 use ::redis::{Cmd, RedisError, RedisResult, Value, cmd, from_redis_value};
 use bytes::Bytes;
@@ -291,7 +291,7 @@ fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer) {
             .map_err(|e| (vec![i], e)),
         Use::Finish(group) => match parse::<Vec<String>>(answer) {
             Ok(lines) => {
-                group.iter().zip(lines).for_each(|(i, line)| finished(&mut items[*i], &line));
+                group.iter().zip(lines).for_each(|(i, line)| finished(core, &mut items[*i], &line));
                 Ok(())
             }
             Err(error) => Err((group, error)),
@@ -364,10 +364,15 @@ fn hold(core: &Core, item: &mut Item, held: bool) {
     };
 }
 
-/// An empty line: the whole end is written.
-fn finished(item: &mut Item, line: &str) {
+/// An empty line: the whole end is written. A dash: all but the events.
+fn finished(core: &Core, item: &mut Item, line: &str) {
     match line {
         "" => item.outcome = Outcome::Over(Finished::Done),
+        "-" => {
+            tracing::warn!("redis no longer takes RESTORE: events are written one by one from now on");
+            core.dumps.store(false, Ordering::Relaxed);
+            published(item, "");
+        }
         line => published(item, line),
     }
 }

@@ -73,7 +73,6 @@ def ours_killed():
     """The same kill for us: the effect is the result, and its stream of results is read back."""
     with Redis() as redis:
         jobs = 200
-        worker = lambda: ours.Worker(redis.url(), WORKER__CONCURRENCY=8).child
         server = subprocess.Popen([SIDE, "model", "200"], stdout=subprocess.PIPE, text=True)
         port = int(server.stdout.readline())
         settings = {"LLM__BASE_URL": f"http://127.0.0.1:{port}/v1", "LLM__API_KEY": "k", "LLM__MODEL": "m"}
@@ -85,6 +84,7 @@ def ours_killed():
             while ours.missing(redis.client, jobs) == jobs:
                 time.sleep(0.01)
             time.sleep(0.1)
+            caught = redis.client.call("ZCARD", "{agent:jobs}:leases")
             first.close(kill=True)
             began, second = time.monotonic(), worker()
             while ours.missing(redis.client, jobs) and time.monotonic() < began + 120:
@@ -93,7 +93,7 @@ def ours_killed():
             ours.drained(redis.client)
             lengths = redis.client.pipeline([("LLEN", f"agent:results:job-{n}") for n in range(jobs)])
             second.close()
-            return {"recovered_s": took, "missing": lengths.count(0), "again": sum(lengths) - jobs + lengths.count(0)}
+            return {"caught": caught, "recovered_s": took, "missing": lengths.count(0), "again": sum(lengths) - jobs + lengths.count(0)}
         finally:
             server.kill()
             server.wait()
@@ -101,7 +101,7 @@ def ours_killed():
 
 def kills(names):
     """All at once: they mostly wait."""
-    print(f"\n{'one kill -9':<34}{'all done again after':>22}{'missing':>9}{'twice':>7}")
+    print(f"\n{'one kill -9':<34}{'under way':>9}{'all done after':>22}{'missing':>9}{'twice':>7}")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         runs = {"agent-runner": pool.submit(ours_killed)} | {name: pool.submit(peers.kill, name) for name in names}
         for name, run in runs.items():
@@ -111,7 +111,7 @@ def kills(names):
                 print(f"{name:<34} failed: {error}")
                 continue
             after = f"{run['recovered_s']:.1f} s" if run["recovered_s"] else "nothing within 120 s"
-            print(f"{name:<34}{after:>22}{run['missing']:>9}{run['again']:>7}", flush=True)
+            print(f"{name:<34}{run['caught']:>9}{after:>22}{run['missing']:>9}{run['again']:>7}", flush=True)
 
 
 def main():

@@ -35,6 +35,11 @@ if (ask === 'fill') {
   process.exit(0);
 } else {
   const redis = connection();
-  const work = async (job) => { await sleep(200); await redis.rpush('effects', job.id); return null; };
+  const work = async (job) => {
+    await redis.rpush('started', job.id);
+    await sleep(200);
+    await redis.rpush('effects', job.id);
+    return null;
+  };
   new Worker('bench', work, { connection: connection() });
 }

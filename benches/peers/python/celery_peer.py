@@ -20,8 +20,10 @@ def empty(n):
 
 @app.task
 def effect(n):
+    redis = Redis.from_url(URL)
+    redis.rpush("started", n)
     time.sleep(0.2)
-    Redis.from_url(URL).rpush("effects", n)
+    redis.rpush("effects", n)
 
 
 def fill(jobs, task):
@@ -58,6 +60,7 @@ def main():
         child.terminate()
         child.wait()
     else:
+        os.chdir(os.path.dirname(os.path.abspath(__file__)))
         os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "celery_peer", "worker", "--loglevel", "ERROR"])
 
 

@@ -15,8 +15,10 @@ def empty(n):
 
 
 def effect(n):
+    redis = Redis.from_url(URL)
+    redis.rpush("started", n)
     time.sleep(0.2)
-    Redis.from_url(URL).rpush("effects", n)
+    redis.rpush("effects", n)
 
 
 def fill(redis, jobs, work):

@@ -60,6 +60,7 @@ pub async fn connection() -> ConnectionManager {
 
 /// A job with an effect that can be counted.
 pub async fn effect(mut redis: ConnectionManager, job: String) {
+    let _: () = redis::cmd("RPUSH").arg("started").arg(&job).query_async(&mut redis).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let _: () = redis::cmd("RPUSH").arg("effects").arg(job).query_async(&mut redis).await.unwrap();
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bench_peers::{Ask, ask, connection, effect, finish, ran, url, wait_for_start};
 use bullmq::{
-    BulkJob, Job, Queue, QueueOptions, RedisConnectionOptions, Worker, WorkerOptions,
+    BulkJob, Job, Queue, Worker,
+    options::{QueueOptions, RedisConnectionOptions, WorkerOptions},
     worker::{CancellationToken, ProcessorFn},
 };
 

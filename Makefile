@@ -27,6 +27,8 @@ fmt:
 needs:
 	@command -v redis-server >/dev/null || ./scripts/install-redis.sh
 
-# The table engine beside DuckDB, Polars, Python and jq: benches/table/README.md.
-bench:
+# The table engine beside DuckDB, Polars, Python and jq, and the queue beside BullMQ, apalis, Celery and RQ:
+# docs/benchmarks.md.
+bench: needs
 	./benches/table/run.sh
+	./benches/queue/run.sh

@@ -28,10 +28,12 @@ needs:
 	@command -v redis-server >/dev/null || ./scripts/install-redis.sh
 	@./scripts/fetch-json-patch-tests.sh || echo "the public JSON Patch suite could not be fetched: its test is skipped"
 
-# What docs/benchmarks.md has figures of. The table engine beside DuckDB, Polars, Python and jq: benches/table/README.md.
-bench:
+# What docs/benchmarks.md has figures of. The table engine beside DuckDB, Polars, Python and jq, and the
+# queue beside BullMQ, apalis, Celery and RQ.
+bench: needs
 	cargo bench --locked --bench model_client
 	./benches/table/run.sh
+	./benches/queue/run.sh
 
 # Every fuzz target for SECONDS each; TARGETS="table_reader url" runs only those.
 fuzz:

@@ -115,7 +115,7 @@ impl Drive<'_> {
         }
         for call in calls {
             let planned = JobEvent::new(EventKind::Plan).with("tool", call.name.as_str());
-            (self.tool_context.emit)(planned.with("args", shortened(&call.arguments).to_value().unwrap_or_default()));
+            (self.tool_context.emit)(planned.with_json("args", &shortened(&call.arguments)));
         }
         Ok(turn)
     }

@@ -155,7 +155,9 @@ impl Stage<'_> {
         if tools.iter().any(|tool| tool.spec().name == runner.pipeline_tool.spec().name) {
             tools.extend(known.tools(runner, tool_context.journal.replays()));
         }
-        let specs: Vec<_> = tools.iter().map(|tool| tool.spec().clone()).collect();
+        // Who brings a plan need not be told what there is.
+        let described = if ready.is_some() { &[][..] } else { &tools[..] };
+        let specs: Vec<_> = described.iter().map(|tool| tool.spec().clone()).collect();
         let patches = tools.iter().any(|tool| tool.spec().name == runner.patch_tool.spec().name);
         let workflow = match ready {
             None if patches => runner.patch_tool.current_workflow(&tool_context).await?,

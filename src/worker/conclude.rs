@@ -76,7 +76,7 @@ pub(super) fn closing_event(result: &JobResult) -> Event {
         None => Event::new(kind),
     };
     match &result.error {
-        Some(error) => event.with("error", serde_json::to_value(error).unwrap_or_default()),
+        Some(error) => event.with("error", error),
         None => event,
     }
 }

@@ -147,7 +147,7 @@ async fn note_spending(journal: &Journal, meter: &Meter, job: &Job) {
 }
 
 fn park(pending: RawJson) -> End {
-    let event = Event::new(EventKind::Approval).with("pending", pending.to_value().unwrap_or_default());
+    let event = Event::new(EventKind::Approval).with_json("pending", &pending);
     End::Park { pending, event }
 }
 

@@ -204,7 +204,7 @@ impl Stage {
         let journal = Journal::new(self.store.clone(), &self.job.job_id, Duration::from_secs(60), 1 << 20);
         let deadline = Instant::now() + Duration::from_secs(60);
         let emit = |event: Event| {
-            assert!(event.data["agent_id"].is_string());
+            assert!(event.facts().contains(r#""agent_id":""#), "{event:?}");
             self.events.lock().unwrap().push(event.event);
         };
         let with = Answering {

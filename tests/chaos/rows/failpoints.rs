@@ -31,7 +31,7 @@ pub async fn run(deaths: usize) -> Row {
             row.faults += 1;
         }
     }
-    fleet::all_ended(async || Some(redis.connection().await), ids.len()).await;
+    fleet::all_ended(async || redis.try_connection().await.ok(), ids.len()).await;
     audit(&mut connection, &ids, &mut row).await;
     fleet.audit(&ids, &mut row);
     row

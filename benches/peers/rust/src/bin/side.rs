@@ -1,47 +1,47 @@
 //! What stands beside the processes under measurement: `side proxy PORT MICROSECONDS`, a link with latency, and
 //! `side model MILLISECONDS`, a model server. Each prints the port it listens on.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{Read, Write},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::mpsc,
-    time::Instant,
+    net::{TcpListener, TcpStream},
 };
 
-/// Forwards to a local port, with so much latency each way that holds up nothing that follows. Prints its port.
-async fn proxy(upstream: u16, one_way: Duration) -> Infallible {
-    let listener = listen().await;
-    loop {
-        let (client, _) = listener.accept().await.unwrap();
-        let server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
-        client.set_nodelay(true).unwrap();
-        server.set_nodelay(true).unwrap();
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
-        tokio::spawn(pass(from_client, to_server, one_way));
-        tokio::spawn(pass(from_server, to_client, one_way));
+/// Forwards to a local port, with so much latency each way that holds up nothing that follows. On threads: the timers of
+/// an async runtime count in milliseconds.
+fn proxy(upstream: u16, one_way: Duration) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("{}", listener.local_addr().unwrap().port());
+    for client in listener.incoming().map_while(Result::ok) {
+        let server = std::net::TcpStream::connect(("127.0.0.1", upstream)).unwrap();
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).unwrap();
+        }
+        let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        std::thread::spawn(move || pass(from, to, one_way));
+        std::thread::spawn(move || pass(server, client, one_way));
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, one_way: Duration) {
-    let (send, mut receive) = mpsc::unbounded_channel::<(Instant, Bytes)>();
-    tokio::spawn(async move {
-        while let Some((due, bytes)) = receive.recv().await {
-            tokio::time::sleep_until(due).await;
-            if to.write_all(&bytes).await.is_err() {
+fn pass(mut from: std::net::TcpStream, mut to: std::net::TcpStream, one_way: Duration) {
+    let (send, receive) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+    std::thread::spawn(move || {
+        for (due, bytes) in receive {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
                 return;
             }
         }
     });
     let mut buffer = vec![0; 256 << 10];
-    while let Ok(n @ 1..) = from.read(&mut buffer).await {
-        let _ = send.send((Instant::now() + one_way, Bytes::copy_from_slice(&buffer[..n])));
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        let _ = send.send((Instant::now() + one_way, buffer[..n].to_vec()));
     }
 }
 
@@ -96,7 +96,7 @@ async fn main() {
     let args: Vec<String> = std::env::args().collect();
     let number = |at: usize| args[at].parse::<u64>().unwrap();
     match args[1].as_str() {
-        "proxy" => proxy(number(2) as u16, Duration::from_micros(number(3))).await,
-        _ => model(Duration::from_millis(number(2))).await,
-    };
+        "proxy" => proxy(number(2) as u16, Duration::from_micros(number(3))),
+        _ => match model(Duration::from_millis(number(2))).await {},
+    }
 }

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
-    agents::{self, LiveRegistry, RouteOptions, RunBounds, TrailStore},
+    agents::{self, Conversations, LiveRegistry, Pools, RouteOptions, RunBounds, Scope, TrailStore},
     embed, http,
     job::Event,
-    lanes::Handoffs,
+    lanes::{HandoffOptions, Handoffs},
     llm::{Cached, ChatModel, Circuit, OpenAi, ReplyStore, StoreReplies},
     net::{self, Egress},
     planner::{ModelPlanner, Planner, Reference, RulesPlanner},
@@ -177,9 +177,28 @@ fn runner(
         trail: trails(&settings, store.clone()),
         model: model.clone(),
         tools: vec![pipeline_tool.clone(), patch_tool.clone()],
-        bounds: RunBounds { max_turns: settings.llm.max_turns, max_repeats: limits::MAX_REPEATS },
+        pools: Arc::new(Pools::new(store.clone(), Duration::from_secs(settings.queue.lease_secs))),
+        conversations: Conversations::new(store.clone(), Duration::from_secs(settings.results.session_ttl_secs)),
+        options: handoff_options(&settings),
     });
     Ok(Runner { settings, planner, model, pipeline_tool, patch_tool, sources, handoffs, store, artifacts })
+}
+
+fn handoff_options(settings: &Settings) -> HandoffOptions {
+    let network = &settings.network;
+    HandoffOptions {
+        agent: RunBounds::of_agent(settings.llm.max_turns, limits::MAX_REPEATS),
+        network: RunBounds {
+            scope: Scope::Network,
+            max_turns: network.max_turns,
+            max_handoffs: network.max_handoffs,
+            max_repeats: limits::MAX_REPEATS,
+        },
+        network_timeout_secs: network.timeout_secs,
+        sticky: network.sticky,
+        num_tiers: settings.tiers.num_tiers,
+        skip_to_required: settings.tiers.skip_to_required,
+    }
 }
 
 /// Addresses of our own parts: no plan may reach them, whatever `egress.allow` says.

@@ -48,7 +48,7 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
     let job = job.map_err(|rejected| Failure::Failed(format!("{job_id} was never run: {}", rejected.error)))?;
     let store = assemble::store(settings)?;
     let journal = || Journal::replay(store.clone(), job_id);
-    let asked = journal().has(&["turn:", "intent"], &Meter::default()).await;
+    let asked = journal().has(&["turn:", "intent", "ask:"], &Meter::default()).await;
     let asked = asked.map_err(|e| Failure::Failed(e.to_string()))?;
     let chat = asked.then(|| Arc::new(NoModel) as Arc<dyn ChatModel>);
     let (runner, artifacts) = assemble::replayer(settings, queue.clone(), store.clone(), chat)?;

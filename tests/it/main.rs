@@ -9,6 +9,7 @@ mod deploy;
 mod egress;
 mod embeddings;
 mod handoff;
+mod handoff_rows;
 mod http_agents;
 mod http_chat;
 mod http_guard;

@@ -113,7 +113,8 @@ pub fn analytics(executions: &[Execution]) -> Analytics {
 #[must_use]
 pub(super) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / ratio(count, 1))
+    // Scores have few digits; what summing adds behind them is noise.
+    (count > 0).then(|| (sum / ratio(count, 1) * 1e9).round() / 1e9)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of executions lie far below 2^53")]

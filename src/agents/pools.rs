@@ -236,7 +236,6 @@ async fn classified(
     let request = ChatRequest {
         messages: vec![Message::System(system), Message::User(need.prompt.to_owned())],
         temperature: Some(0.0),
-        max_tokens: Some(100),
         response_format: Some(ResponseFormat { name: "capability".into(), schema }),
         ..ChatRequest::default()
     };

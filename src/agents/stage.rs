@@ -159,7 +159,7 @@ impl Stage<'_> {
                 match self.in_time(self.model.chat(&request, &context)).await {
                     // Part of the run's story: the second walk takes the same turn.
                     Err(error) if self.goes_on(run, &error) => Ok(Err(error)),
-                    Err(error) => Err(error),
+                    Err(error) => Err(reasoned(error)),
                     Ok(reply) => Ok(Ok(reply)),
                 }
             })
@@ -188,7 +188,7 @@ impl Stage<'_> {
             tool_choice: if tools.is_empty() { ToolChoice::None } else { ToolChoice::Auto },
             tools,
             temperature: seat.temperature,
-            max_tokens: if ask.summary { Some(SUMMARY_TOKENS) } else { seat.max_tokens },
+            max_tokens: seat.max_tokens.filter(|_| !ask.summary),
             response_format: format,
             prompt_cache_key: (!ask.summary).then(|| format!("agent:{}", seat.agent)),
         }
@@ -233,18 +233,23 @@ impl Stage<'_> {
                     outcome => Ok((outcome, warnings)),
                 }
             })
-            .await?;
-        let (outcome, warnings) = told.value;
-        made.warnings.extend(warnings);
+            .await;
+        let (outcome, ms) = match told {
+            Ok(Timed { value: (outcome, warnings), ms, .. }) => {
+                made.warnings.extend(warnings);
+                (outcome, ms)
+            }
+            Err(error) => (Err(error), 0),
+        };
         let status = status(outcome.as_ref().err());
         let error = outcome.as_ref().err().map(ToString::to_string);
         let entry = trail.add(TrailKind::Tool);
         entry.agent_id = Some(agent.to_owned());
         entry.reason.clone_from(&error);
-        entry.duration_ms = told.ms;
+        entry.duration_ms = ms;
         entry.details = Some(RawJson::of(&serde_json::json!({"tool": call.name, "status": status})));
         let args = shortened(&call.arguments);
-        made.tool_calls.push(ToolCallRecord { tool: call.name.clone(), args, status, duration_ms: told.ms, error });
+        made.tool_calls.push(ToolCallRecord { tool: call.name.clone(), args, status, duration_ms: ms, error });
         outcome
     }
 
@@ -281,7 +286,10 @@ impl Stage<'_> {
     fn no_such_tool(&self, run: &AgentRun, call: &ToolCall) -> JobError {
         let own = self.own_tools(&run.seat().tools).map(|tool| tool.spec().name.clone());
         let names: Vec<String> = own.chain(run.transfers().into_iter().map(|spec| spec.name)).collect();
-        let message = format!("there is no tool {:?}: call one of [{}] or answer", call.name, names.join(", "));
+        let message = match names.is_empty() {
+            true => format!("there is no tool {:?}, nor any other: answer", call.name),
+            false => format!("there is no tool {:?}: call one of {} or answer", call.name, names.join(", ")),
+        };
         JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false)
     }
 
@@ -416,9 +424,6 @@ impl Stage<'_> {
     }
 }
 
-/// Longest summary, in tokens.
-const SUMMARY_TOKENS: u32 = 500;
-
 /// Notes that an agent failed, and who goes on.
 pub(super) fn fallback(trail: &mut Trail, from: &str, to: Option<&str>, error: &JobError) {
     let entry = trail.add(TrailKind::Fallback);
@@ -434,6 +439,11 @@ fn status(error: Option<&JobError>) -> ToolStatus {
         Some(error) if error.code == ErrorCode::HttpBlocked => ToolStatus::Refused,
         Some(_) => ToolStatus::Error,
     }
+}
+
+/// The budget is a bound too, with its reason.
+pub(super) fn reasoned(error: JobError) -> JobError {
+    if error.code == ErrorCode::BudgetExceeded { error.with_detail("reason", "budget") } else { error }
 }
 
 fn no_approval(tool: &str) -> JobError {

@@ -73,11 +73,14 @@ pub(super) async fn redis_queue(settings: &Settings) -> Result<SharedQueue, Fail
     Ok(queue)
 }
 
-/// A runner without a queue.
-pub(super) fn local_runner(settings: Arc<Settings>) -> Result<Runner, Failure> {
+/// A runner without a queue. `chat` stands in for the configured model.
+pub(super) fn local_runner(settings: Arc<Settings>, chat: Option<Arc<dyn ChatModel>>) -> Result<Runner, Failure> {
     let store: SharedStore = MemoryStore::new(settings.store.memory_max_bytes);
     let artifacts = artifacts(&settings, store.clone());
-    let model = model(&settings, &store)?.map(|model| Cached::wrap(model, &settings, None));
+    let model = match chat {
+        Some(chat) => Some(chat),
+        None => model(&settings, &store)?.map(|model| Cached::wrap(model, &settings, None)),
+    };
     let registry = registry(&settings)?;
     runner(settings, store, artifacts, None, model, registry)
 }

@@ -10,9 +10,11 @@ mod jobs;
 mod output;
 mod queue;
 mod replay;
+mod replies;
 mod run;
 mod serve;
 mod submit;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 

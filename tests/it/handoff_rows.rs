@@ -53,3 +53,19 @@ async fn tiers() {
 async fn pools() {
     check("pools.txt", 40).await;
 }
+
+/// On a clock that is moved by hand: a model that never answers, and one that answers a new question too late.
+#[tokio::test(start_paused = true)]
+async fn a_network_ends_with_its_wall_clock() {
+    let row = rows(
+        "@@ a\nagents: [{id: a, handoffs: [b]}, {id: b}]\n== r\nset timeout=30\n\
+         job {\"prompt\":\"p\",\"handoff\":{\"agent\":\"a\"}}\n< call transfer_to_b\n< (silence)\n--\n",
+    );
+    let played = play(&row[0]).await;
+    let end = played.lines.iter().find(|line| line.starts_with("= ")).unwrap();
+    assert_eq!(
+        end,
+        "= timeout wall_clock: the agents took longer than 30 s: raise network.timeout_secs or ask for less"
+    );
+    assert!(played.lines.iter().any(|line| line.starts_with("  stop b wall_clock")), "{:?}", played.lines);
+}

@@ -9,6 +9,8 @@ mod deploy;
 mod egress;
 mod embeddings;
 mod handoff;
+mod handoff_examples;
+mod handoff_fleet;
 mod handoff_rows;
 mod http_agents;
 mod http_chat;

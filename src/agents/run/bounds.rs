@@ -51,8 +51,8 @@ impl RunBounds {
     pub(super) fn transfer_fault(&self, made: &[Handoff], lately: &[(String, String)]) -> Option<JobError> {
         if u32::try_from(made.len()).unwrap_or(u32::MAX) > self.max_handoffs {
             let message = format!(
-                "control was to be passed on for the {}th time, at most {} are allowed: raise network.max_handoffs or \
-                 sharpen who does what",
+                "control was to be passed on {} times, at most {} are allowed: raise network.max_handoffs or sharpen \
+                 who does what",
                 made.len(),
                 self.max_handoffs
             );

@@ -14,7 +14,7 @@ use crate::{
         analytics::TierFigures,
         registry::{Agent, Registry, Tier},
         run::{AgentRun, RunBounds, Seat, may_pass_to_another},
-        stage::{Made, Stage, Timed},
+        stage::{Made, Stage, Timed, reasoned},
         trail::{Trail, TrailEntry, TrailKind},
     },
     job::{ErrorCode, Event as JobEvent, EventKind, Handoff, JobError},
@@ -102,9 +102,11 @@ impl TierPlay<'_> {
         let mut escalation = Escalation::new(Ladder { levels, skip_to_required: self.skip_to_required });
         let played = self.steps(&mut escalation, trail, made, figures).await;
         let product = played.inspect_err(|error| {
-            trail.stop(None, error);
-            if let (Some(entry), true) = (trail.last(), escalation.level() > 0) {
-                entry.tier_level = Some(escalation.level());
+            let level = escalation.level();
+            let who = (level > 0).then(|| self.name_of(&escalation));
+            trail.stop(who.as_deref(), error);
+            if let (Some(entry), true) = (trail.last(), level > 0) {
+                entry.tier_level = Some(level);
             }
         })?;
         let final_tier = escalation.level();
@@ -156,7 +158,7 @@ impl TierPlay<'_> {
         figures: &mut [TierFigures],
     ) -> Result<Action, JobError> {
         let (tier, agent) = self.present(escalation);
-        let level = escalation.level();
+        let (level, who) = (escalation.level(), self.name_of(escalation));
         let asked = self.ask(escalation, tier, agent, trail, made).await?;
         let stint = std::mem::take(&mut made.stint);
         let evaluation = asked.value.and_then(|reply| {
@@ -171,7 +173,7 @@ impl TierPlay<'_> {
             _ => ("escalate", false),
         };
         let entry = trail.add(TrailKind::Evaluate);
-        entry.agent_id = agent.map(|agent| agent.id.clone());
+        entry.agent_id = Some(who.clone());
         entry.tier_level = Some(level);
         entry.can_handle = Some(said.as_ref().is_some_and(|said| said.can_handle));
         entry.complexity_score = said.as_ref().and_then(|said| said.complexity_score);
@@ -187,7 +189,7 @@ impl TierPlay<'_> {
             figures.tokens += stint.tokens.total();
             figures.cost_usd += stint.cost_usd;
         }
-        self.stepped(escalation, decision, level, trail, figures);
+        self.stepped(escalation, decision, (level, &who), trail, figures);
         Ok(action)
     }
 
@@ -210,7 +212,7 @@ impl TierPlay<'_> {
             .recorded(&step, trail, async {
                 match self.stage.model.chat(&request, &quiet).await {
                     Err(error) if may_pass_to_another(&error) => Ok(Err(error)),
-                    Err(error) => Err(error),
+                    Err(error) => Err(reasoned(error)),
                     Ok(reply) => Ok(Ok(reply)),
                 }
             })
@@ -259,7 +261,7 @@ impl TierPlay<'_> {
         }
         let action = escalation.next(Event::Executed(product));
         if matches!(action, Action::Evaluate(_)) {
-            self.stepped(escalation, "escalate", level, trail, figures);
+            self.stepped(escalation, "escalate", (level, &run.seat().agent), trail, figures);
         }
         Ok(action)
     }
@@ -269,7 +271,7 @@ impl TierPlay<'_> {
         &self,
         escalation: &Escalation,
         decision: &str,
-        level: u32,
+        (level, who): (u32, &str),
         trail: &mut Trail,
         figures: &mut [TierFigures],
     ) {
@@ -280,6 +282,7 @@ impl TierPlay<'_> {
             figures.escalated = true;
         }
         let entry = trail.add(TrailKind::Escalate);
+        entry.agent_id = Some(who.to_owned());
         entry.tier_level = Some(level);
         entry.from = Some(step.from.to_string());
         entry.to = Some(step.to.to_string());
@@ -298,6 +301,12 @@ impl TierPlay<'_> {
         // The machine only knows levels that are there.
         let tier = self.tiers.iter().find(|tier| tier.level == level).unwrap_or(&self.tiers[0]);
         (tier, tier.agent.as_deref().and_then(|id| self.stage.cast.registry.agent(id)))
+    }
+
+    /// The agent of the present tier, or a name for the tier.
+    fn name_of(&self, escalation: &Escalation) -> String {
+        let (tier, agent) = self.present(escalation);
+        agent.map_or_else(|| format!("tier-{}", tier.level), |agent| agent.id.clone())
     }
 
     /// The agent of a tier, in the tier's own settings.

@@ -68,16 +68,12 @@ impl Task<'_> {
             model: tier.model.clone().or_else(|| agent?.model.clone()),
             messages: vec![Message::System(system), Message::User(self.words(escalation.findings()))],
             temperature: tier.temperature.or_else(|| agent?.temperature),
-            max_tokens: Some(EVALUATION_TOKENS),
             response_format: Some(ResponseFormat { name: "evaluation".into(), schema }),
             prompt_cache_key: Some(format!("tier:{level}")),
             ..ChatRequest::default()
         }
     }
 }
-
-/// Longest evaluation, in tokens.
-const EVALUATION_TOKENS: u32 = 500;
 
 /// The tier's own words, else its agent's.
 fn instructions<'a>(tier: &'a Tier, agent: Option<&'a Agent>) -> Option<&'a str> {

@@ -222,9 +222,7 @@ impl Handoffs {
     /// The model, or why there must be one.
     fn speaker(&self, who: &str) -> Result<&Arc<dyn ChatModel>, JobError> {
         self.model.as_ref().ok_or_else(|| {
-            let message = format!(
-                "{who}, and there is no model to answer for it: set llm.api_key or llm.base_url, or ask with handoff.dry_run"
-            );
+            let message = format!("{who}, and there is no model to speak: set llm.api_key or llm.base_url");
             JobError::new(ErrorCode::HandoffFailed, message)
         })
     }

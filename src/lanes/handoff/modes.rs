@@ -34,7 +34,7 @@ impl Handoffs {
             None
         } else {
             let model = self
-                .speaker(&format!("the agent {} was chosen", agent.id))
+                .speaker(&format!("the agent {} was chosen (handoff.dry_run asks for no more)", agent.id))
                 .map_err(|error| error.with_detail("agent_id", agent.id.as_str()))?;
             let tools = self.tools_with(registry, model);
             let stage = self.stage(frame, &**model, &tools, "agent");

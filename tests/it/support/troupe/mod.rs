@@ -2,7 +2,8 @@
 //!
 //! A file of rows begins with named agents files (`@@ name`, then YAML). A row is `== name`, then lines:
 //! `agents <name>`, `set <key>=<value> …`, `job <JSON>`, `< <reply>` for the job above, `--`, and what must come of it.
-//! A reply is words, `call <tool> <arguments>`, several of these with ` && ` between, `(nothing)`, or `!<code>`.
+//! A reply is words, `call <tool> <arguments>`, several of these with ` && ` between, `(nothing)`, `(silence)`, or
+//! `!<code>`.
 
 mod play;
 mod read;

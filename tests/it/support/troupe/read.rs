@@ -27,8 +27,24 @@ pub struct Row {
     pub want: String,
 }
 
+/// Puts the words in where they are only named: `%% NAME words` at the top of a file, `<NAME>` or `<NAME 2>` in what
+/// must come, where `$1` stands for the 2.
+fn spelled_out(want: &str, words: &[(&str, &str)]) -> String {
+    let mut text = want.to_owned();
+    for (name, words) in words {
+        while let Some(at) = text.find(&format!("<{name}")) {
+            let end = at + text[at..].find('>').unwrap();
+            let argument = text[at + 1 + name.len()..end].trim().to_owned();
+            text.replace_range(at..=end, &words.replace("$1", &argument));
+        }
+    }
+    text
+}
+
 /// The rows of a file.
 pub fn rows(text: &str) -> Vec<Row> {
+    let words: Vec<(&str, &str)> =
+        text.lines().filter_map(|line| line.strip_prefix("%% ")).filter_map(|line| line.split_once(' ')).collect();
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     let mut rows: Vec<Row> = Vec::new();
     let mut blocks = Vec::new();
@@ -44,7 +60,11 @@ pub fn rows(text: &str) -> Vec<Row> {
             Some(name) => {
                 files.insert(name.to_owned(), block[1..].join("\n"));
             }
-            None => rows.push(row(&block, &files)),
+            None => {
+                let mut row = row(&block, &files);
+                row.want = spelled_out(&row.want, &words);
+                rows.push(row);
+            }
         }
     }
     rows

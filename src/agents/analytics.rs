@@ -149,14 +149,17 @@ mod tests {
         ]);
         assert_eq!((sums.executions, sums.ok, sums.failed, sums.escalations), (3, 2, 1, 1));
         assert_eq!(sums.mean_complexity, Some(0.5));
-        let levels: Vec<(u32, usize, usize, f64, usize, Option<f64>, f64)> = sums
-            .tiers
-            .iter()
-            .map(|t| {
-                (t.tier_level, t.executions, t.resolved, t.resolved_share, t.escalations, t.mean_complexity, t.cost_usd)
-            })
-            .collect();
-        assert_eq!(levels, [(1, 3, 1, 0.5, 1, Some(0.5), 1.5), (3, 1, 1, 0.5, 0, Some(0.5), 0.5)]);
+        let tier = |tier_level, executions, escalations, cost_usd| TierAnalytics {
+            tier_level,
+            executions,
+            resolved: 1,
+            resolved_share: 0.5,
+            escalations,
+            mean_complexity: Some(0.5),
+            tokens: 10 * executions as u64,
+            cost_usd,
+        };
+        assert_eq!(sums.tiers, [tier(1, 3, 1, 1.5), tier(3, 1, 0, 0.5)]);
         assert_eq!(analytics(&[]), Analytics::default());
     }
 }

@@ -134,12 +134,8 @@ impl Tool for DelegateToAgent {
         }
         let agent = self.find(&agent)?;
         let tools = self.tools_for(agent);
-        let quiet = CallContext {
-            meter: context.meter,
-            deadline: context.deadline,
-            cancel: context.cancel,
-            on_text: None,
-        };
+        let quiet =
+            CallContext { meter: context.meter, deadline: context.deadline, cancel: context.cancel, on_text: None };
         // The step of the call is unique within the job: so are those of the delegation.
         let scope = format!("{}delegate", context.step);
         let stage = Stage {
@@ -157,12 +153,6 @@ impl Tool for DelegateToAgent {
         let text = solo(&stage, self.bounds, agent, &task, &mut trail, &mut made).await?;
         let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": text}));
         let preview = Preview::text(&text);
-        Ok(ToolEnd::Done(ToolOutput {
-            result,
-            lane: Lane::Handoff,
-            preview,
-            summary: text,
-            warnings: made.warnings,
-        }))
+        Ok(ToolEnd::Done(ToolOutput { result, lane: Lane::Handoff, preview, summary: text, warnings: made.warnings }))
     }
 }

@@ -83,7 +83,8 @@ impl Pools {
         let (agents, reason) = match pool.strategy {
             Strategy::RoundRobin => {
                 let turn = self.turn(name).await?;
-                let place = usize::try_from((turn - 1).rem_euclid(i64::try_from(count.max(1)).unwrap_or(1))).unwrap_or(0);
+                let place =
+                    usize::try_from((turn - 1).rem_euclid(i64::try_from(count.max(1)).unwrap_or(1))).unwrap_or(0);
                 one(members[place], format!("turn {turn} of the wheel"))
             }
             Strategy::LeastLoaded => {
@@ -107,7 +108,8 @@ impl Pools {
 
     /// One turn of a wheel: each number is given once, over all processes.
     async fn turn(&self, name: &str) -> Result<i64, JobError> {
-        let turned = self.store.count(&format!("pool-wheel:{name}"), &[("turn", 1)], WHEEL_TTL).await.map_err(failed)?;
+        let turned =
+            self.store.count(&format!("pool-wheel:{name}"), &[("turn", 1)], WHEEL_TTL).await.map_err(failed)?;
         Ok(turned.first().copied().unwrap_or(1).max(1))
     }
 
@@ -175,7 +177,8 @@ pub(super) fn note(trail: &mut Trail, chosen: &Timed<Choice>) {
     entry.reason = Some(choice.reason.clone());
     entry.handoff_decision = Some("selected".into());
     entry.duration_ms = chosen.ms;
-    entry.details = Some(RawJson::of(&json!({"pool": choice.pool, "strategy": choice.strategy, "agents": choice.agents})));
+    entry.details =
+        Some(RawJson::of(&json!({"pool": choice.pool, "strategy": choice.strategy, "agents": choice.agents})));
 }
 
 /// The agent with the capability that is needed: the one the job names, else the one that has the most of those whose
@@ -258,7 +261,8 @@ fn default(pool: &Pool, agents: &[&Agent], why: &str) -> Result<(String, String)
     if let Some(id) = &pool.default {
         return Ok((id.clone(), format!("the default: {why}")));
     }
-    let all: Vec<String> = agents.iter().map(|agent| format!("{} ({})", agent.id, agent.capabilities.join(", "))).collect();
+    let all: Vec<String> =
+        agents.iter().map(|agent| format!("{} ({})", agent.id, agent.capabilities.join(", "))).collect();
     let message = format!("{why}, and the pool has no default: there are {}", all.join("; "));
     Err(JobError::new(ErrorCode::NoAgent, message))
 }

@@ -41,10 +41,7 @@ fn shown(job: &Job) -> Cel {
     let text = |text: Option<&str>| Cel::String(Arc::new(text.unwrap_or_default().to_owned()));
     let state = job.context.workflow_state.as_ref().filter(|state| state.len() <= MAX_STATE_BYTES);
     let state = state.and_then(|state| state.to_value().ok()).unwrap_or_default();
-    let context = map([
-        ("session_id", text(job.context.session_id.as_deref())),
-        ("workflow_state", value(&state)),
-    ]);
+    let context = map([("session_id", text(job.context.session_id.as_deref())), ("workflow_state", value(&state))]);
     map([
         ("job_id", text(Some(job.job_id.as_str()))),
         ("run_id", text(job.run_id.as_deref())),
@@ -74,10 +71,8 @@ fn value(json: &Value) -> Cel {
         Value::String(text) => Cel::String(Arc::new(text.clone())),
         Value::Array(items) => Cel::List(Arc::new(items.iter().map(value).collect())),
         Value::Object(members) => {
-            let members: HashMap<Key, Cel> = members
-                .iter()
-                .map(|(key, member)| (Key::String(Arc::new(key.clone())), value(member)))
-                .collect();
+            let members: HashMap<Key, Cel> =
+                members.iter().map(|(key, member)| (Key::String(Arc::new(key.clone())), value(member))).collect();
             Cel::Map(Map { map: Arc::new(members) })
         }
     }

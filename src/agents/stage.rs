@@ -134,13 +134,7 @@ impl Stage<'_> {
         }
     }
 
-    async fn ask(
-        &self,
-        run: &AgentRun,
-        ask: Ask,
-        trail: &mut Trail,
-        made: &mut Made,
-    ) -> Result<ChatReply, JobError> {
+    async fn ask(&self, run: &AgentRun, ask: Ask, trail: &mut Trail, made: &mut Made) -> Result<ChatReply, JobError> {
         let request = self.request(run, ask);
         let agent = run.seat().agent.as_str();
         let on_text = |text: &str| {
@@ -342,12 +336,7 @@ impl Stage<'_> {
         let timed = async {
             let (started, spent) = (Instant::now(), meter.spend().cost_usd);
             let value = work.await?;
-            Ok(Timed {
-                value,
-                at: now(),
-                ms: millis(started.elapsed()),
-                cost_usd: meter.spend().cost_usd - spent,
-            })
+            Ok(Timed { value, at: now(), ms: millis(started.elapsed()), cost_usd: meter.spend().cost_usd - spent })
         };
         let timed = self.context.journal.step(step, meter, timed).await?;
         trail.tick(&timed.at);

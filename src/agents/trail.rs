@@ -244,7 +244,8 @@ mod tests {
     #[tokio::test]
     async fn a_trail_holds_its_own_execution_only_oldest_first_and_once() {
         let trails = TrailStore::new(MemoryStore::new(1 << 20), Duration::from_secs(60));
-        let run = |id: &str, mode: &str| Execution { execution_id: id.into(), mode: mode.into(), ..Execution::default() };
+        let run =
+            |id: &str, mode: &str| Execution { execution_id: id.into(), mode: mode.into(), ..Execution::default() };
         let trail = |id: &str, kinds: &[TrailKind]| {
             let mut trail = Trail::new(id, "2026-01-01T00:00:00Z");
             kinds.iter().for_each(|kind| {

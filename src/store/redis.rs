@@ -156,6 +156,9 @@ impl Store for RedisStore {
             };
             commands.push(cmd("PEXPIRE").arg(&key).arg(millis(*ttl)).take());
         }
+        if commands.is_empty() {
+            return Ok(());
+        }
         // Sent once: a second push would be a second entry.
         for answer in self.link.run(&commands).await.map_err(failed)? {
             read::<Value>(Some(answer))?;

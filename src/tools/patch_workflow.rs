@@ -192,7 +192,8 @@ impl PatchWorkflow {
             // On record, so that a redelivered job plans on the same one, and a replay has it at all.
             None => {
                 let fetch = async { Ok(self.stored_workflow(tag, context).await?.document().clone()) };
-                let document: Value = context.journal.step(&format!("{}workflow:{tag}", context.step), context.meter, fetch).await?;
+                let document: Value =
+                    context.journal.step(&format!("{}workflow:{tag}", context.step), context.meter, fetch).await?;
                 Workflow::parse(&RawJson::of(&document))
                     .map_err(|message| invalid_job(format!("the workflow: {message}")))
             }

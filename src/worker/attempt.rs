@@ -98,8 +98,16 @@ async fn lane(
     let journal = around.journal;
     let session = runner.session(job, journal, meter).await?;
     let data = runner.first_data(job, session.as_ref()).await?;
-    let tool_context =
-        ToolContext { job, data: data.as_ref(), journal, step: "", meter, deadline, cancel: &around.stop, emit: around.emit };
+    let tool_context = ToolContext {
+        job,
+        data: data.as_ref(),
+        journal,
+        step: "",
+        meter,
+        deadline,
+        cancel: &around.stop,
+        emit: around.emit,
+    };
     let ready = lanes::ready_plan(job);
     let columns = match (&ready, &data) {
         (None, Some(data)) => Some(table::columns(data, COLUMN_SAMPLE_ROWS)),

@@ -129,7 +129,8 @@ async fn two_processes_share_a_wheel_exactly() {
     let (stage, _file) = stage(&model).await;
     let stage = stage.with("AGENT_RUNNER__WORKER__CONCURRENCY", "1");
     let _both = [stage.serve(), stage.serve()];
-    let job = |n: usize| json!({"job_id": format!("w{n}"), "prompt": "hi", "handoff": {"mode": "pool", "pool": "wheel"}});
+    let job =
+        |n: usize| json!({"job_id": format!("w{n}"), "prompt": "hi", "handoff": {"mode": "pool", "pool": "wheel"}});
     for n in 0..2 {
         stage.push(&job(n)).await;
     }
@@ -219,4 +220,27 @@ async fn executions_are_listed_and_summed_up() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn a_cancelled_network_leaves_its_trail() {
+    let gate = Gate::new();
+    let model = ModelServer::start([transfer("billing"), Reply::text("never heard").gate_at(0, &gate)]);
+    let (stage, _file) = stage(&model).await;
+    let service = stage.serve();
+    stage.push(&network("c")).await;
+    gate.reached().await;
+    let client = agent_runner::net::operator_client(PATIENCE).unwrap();
+    assert_eq!(client.delete(service.url("/v1/jobs/c")).send().await.unwrap().status(), 202);
+    assert_eq!(stage.result("c").await["status"], "cancelled");
+    let listed = loop {
+        let listed = get(&service, "/v1/handoffs?mode=network").await;
+        if listed["handoffs"][0].is_object() {
+            break listed;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(listed["handoffs"][0]["outcome"], "stopped");
+    let id = listed["handoffs"][0]["execution_id"].as_str().unwrap();
+    assert_eq!(kinds(&get(&service, &format!("/v1/handoffs/{id}")).await), ["transfer", "stop"]);
 }

@@ -9,9 +9,8 @@ use std::{
 
 use agent_runner::{
     agents::{
-        self, Agent, Cast, DelegateToAgent, Loans, Made, Pools, Registry, RouteOptions, RouteRequest, Router, RunBounds,
-        Trail, eval,
-        eval::RoutingReport,
+        self, Agent, Cast, DelegateToAgent, Loans, Made, Pools, Registry, RouteOptions, RouteRequest, Router,
+        RunBounds, Trail, eval, eval::RoutingReport,
     },
     embed::Lexical,
     job::{ErrorCode, Event, EventKind, Job, JobError, JobLimits, Lane, Meter, Preview, RawJson, Tokens, ToolStatus},
@@ -252,7 +251,10 @@ async fn the_chosen_agent_answers_with_its_instructions_and_tools() {
     let stage = Stage::new();
     let model = Scripted::new([calls(&["execute_pipeline"]), says("7 rows, as counted")]);
     let answer = stage.answer("data-analyst", &model).await.unwrap();
-    assert_eq!((answer.text.as_str(), answer.made.model_calls, answer.made.tool_calls.len()), ("7 rows, as counted", 2, 1));
+    assert_eq!(
+        (answer.text.as_str(), answer.made.model_calls, answer.made.tool_calls.len()),
+        ("7 rows, as counted", 2, 1)
+    );
     assert_eq!((answer.made.tool_calls[0].status, answer.made.warnings.len()), (ToolStatus::Ok, 1));
     let asked = model.asked.lock().unwrap();
     assert!(

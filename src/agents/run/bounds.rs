@@ -62,7 +62,8 @@ impl RunBounds {
         let alternate = last.windows(2).all(|pair| pair[0].0 == pair[1].1 && pair[0].1 == pair[1].0);
         alternate.then(|| {
             let (a, b) = &last[0];
-            let message = format!("{a} and {b} passed control to each other {PING_PONG} times with nothing new between");
+            let message =
+                format!("{a} and {b} passed control to each other {PING_PONG} times with nothing new between");
             looped("ping_pong", message)
         })
     }

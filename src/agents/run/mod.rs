@@ -426,10 +426,8 @@ impl AgentRun {
 #[must_use]
 pub(super) fn all_failed(causes: &[(String, JobError)]) -> JobError {
     let told: Vec<String> = causes.iter().map(|(agent, error)| format!("{agent}: {error}")).collect();
-    let details: Vec<serde_json::Value> = causes
-        .iter()
-        .map(|(agent, error)| serde_json::json!({"agent_id": agent, "error": error}))
-        .collect();
+    let details: Vec<serde_json::Value> =
+        causes.iter().map(|(agent, error)| serde_json::json!({"agent_id": agent, "error": error})).collect();
     let message = format!("all agents failed: {}", told.join("; "));
     JobError::new(ErrorCode::HandoffFailed, message).with_detail("causes", details)
 }

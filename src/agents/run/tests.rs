@@ -4,12 +4,8 @@ use crate::job::{RawJson, Tokens};
 const BOUNDS: RunBounds = RunBounds { scope: Scope::Network, max_turns: 4, max_handoffs: 3, max_repeats: 3 };
 
 fn seat(agent: &str, doors: &[&str]) -> Seat {
-    let door = |to: &&str| Door {
-        to: (*to).to_owned(),
-        pool: false,
-        description: String::new(),
-        history: History::Full,
-    };
+    let door =
+        |to: &&str| Door { to: (*to).to_owned(), pool: false, description: String::new(), history: History::Full };
     Seat { agent: agent.into(), doors: doors.iter().map(door).collect(), ..Seat::default() }
 }
 
@@ -26,8 +22,12 @@ const OFFERED: Action = Action::Ask(Ask { tools: true, summary: false });
 
 #[test]
 fn every_call_gets_one_result_in_order_and_the_transfer_comes_last() {
-    let calls =
-        [call("1", "transfer_to_b", "{}"), call("2", "a", "{}"), call("3", "Transfer To B", "{}"), call("4", "c", "{}")];
+    let calls = [
+        call("1", "transfer_to_b", "{}"),
+        call("2", "a", "{}"),
+        call("3", "Transfer To B", "{}"),
+        call("4", "c", "{}"),
+    ];
     let mut run = AgentRun::new(BOUNDS, seat("a", &["b"]), "go");
     assert_eq!(run.next(Event::Start), OFFERED);
     assert_eq!(run.next(reply("hm", &calls)), Action::Call(calls[1].clone()));
@@ -76,8 +76,37 @@ fn the_state_survives_a_round_trip_through_json_at_every_step() {
 }
 
 #[test]
+fn a_transfer_is_a_strict_tool() {
+    let mut door = seat("a", &["billing"]).doors.remove(0);
+    door.description = "Money and invoices.".into();
+    let words = |text: &str| serde_json::json!({"type": "string", "description": text});
+    let want = ToolSpec {
+        name: "transfer_to_billing".into(),
+        description: "Passes control of the conversation to billing. Money and invoices.".into(),
+        parameters: serde_json::json!({
+            "type": "object",
+            "properties": {
+                "reason": words("Why control goes there"),
+                "message": words("What the next one must know"),
+            },
+            "required": ["reason", "message"],
+            "additionalProperties": false,
+        }),
+        strict: true,
+    };
+    assert_eq!(door.spec(), want);
+    let run = AgentRun::new(BOUNDS, seat("a", &["b", "c"]), "go");
+    let names: Vec<String> = run.transfers().into_iter().map(|spec| spec.name).collect();
+    assert_eq!(names, ["transfer_to_b", "transfer_to_c"]);
+    let none = AgentRun::new(RunBounds { max_handoffs: 0, ..BOUNDS }, seat("a", &["b"]), "go");
+    assert!(none.transfers().is_empty());
+}
+
+#[test]
 fn what_it_did_not_ask_for_ends_it() {
     let mut run = AgentRun::new(BOUNDS, seat("a", &[]), "go");
     run.next(Event::Start);
-    assert!(matches!(run.next(Event::Called(Ok(String::new()))), Action::Fail(error) if error.code == ErrorCode::Internal));
+    assert!(
+        matches!(run.next(Event::Called(Ok(String::new()))), Action::Fail(error) if error.code == ErrorCode::Internal)
+    );
 }

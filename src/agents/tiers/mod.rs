@@ -3,8 +3,6 @@
 mod escalation;
 mod play;
 mod read;
-#[cfg(test)]
-mod tests;
 mod words;
 
 pub use play::{TierPlay, TiersResult, ladder};

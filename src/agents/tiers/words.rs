@@ -41,7 +41,8 @@ impl Task<'_> {
     /// The request for a judgement of the present level.
     pub(super) fn to_evaluate(&self, escalation: &Escalation, tier: &Tier, agent: Option<&Agent>) -> ChatRequest {
         let level = escalation.level();
-        let place = if escalation.at_the_top() { "the last one: nobody is above you" } else { "higher tiers can do more" };
+        let place =
+            if escalation.at_the_top() { "the last one: nobody is above you" } else { "higher tiers can do more" };
         let mut system = String::new();
         if let Some(own) = instructions(tier, agent) {
             system.push_str(own);

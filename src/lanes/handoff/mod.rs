@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{LaneEnd, Record};
 use crate::{
     agents::{
-        self, Cast, Conversations, DelegateToAgent, Execution, LiveRegistry, Loans, Made, Pools, Registry, Router, RunBounds,
-        Stage, Trail, TrailStore, WallClock,
+        self, Cast, Conversations, DelegateToAgent, Execution, LiveRegistry, Loans, Made, Pools, Registry, Router,
+        RunBounds, Stage, Trail, TrailEntry, TrailStore, WallClock,
     },
     job::{ErrorCode, Handoff, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},
@@ -150,6 +150,38 @@ struct Book {
     trail: Trail,
     made: Made,
     execution: Execution,
+    /// Where it goes; nothing once it is there, or where it is not to be written.
+    store: Option<TrailStore>,
+}
+
+impl Book {
+    fn sum_up(&mut self, outcome: &str, agent: Option<String>) {
+        self.execution.outcome = outcome.to_owned();
+        self.execution.agent_id = agent;
+        self.execution.model_calls = self.made.model_calls;
+        self.execution.cost_usd = self.made.cost_usd;
+    }
+}
+
+impl Drop for Book {
+    /// A job that is cancelled or out of time is dropped where it stands: its trail is written all the same. When it
+    /// goes on elsewhere, that trail takes the place of this one.
+    fn drop(&mut self) {
+        let (Some(store), Ok(runtime)) = (self.store.take(), tokio::runtime::Handle::try_current()) else { return };
+        let error =
+            JobError::new(ErrorCode::Cancelled, "the job was stopped here: cancelled, out of time, or moved on");
+        self.trail.stop(None, &error);
+        self.sum_up("stopped", None);
+        let (entries, execution) = (self.trail.entries().to_vec(), self.execution.clone());
+        runtime.spawn(async move { keep(&store, &entries, &execution).await });
+    }
+}
+
+/// A trail that cannot be kept is no reason to fail a job.
+async fn keep(store: &TrailStore, entries: &[TrailEntry], execution: &Execution) {
+    if let Err(error) = store.keep(entries, execution).await {
+        tracing::warn!(job_id = execution.job_id, %error, "the trail of a handoff could not be kept");
+    }
 }
 
 /// What a mode came to.
@@ -169,6 +201,11 @@ impl Handoffs {
     pub async fn run(&self, job: &Job, around: Surroundings<'_>, record: &mut Record) -> Result<LaneEnd, JobError> {
         let asked = job.handoff.clone().unwrap_or_default();
         let mode = Mode::of(&asked)?;
+        let is_dry = asked.dry_run || job.dry_run;
+        if mode != Mode::Route && !is_dry && job.prompt_text().trim().is_empty() {
+            let message = "`prompt` is missing: say what the agents shall do";
+            return Err(JobError::new(ErrorCode::InvalidJob, message));
+        }
         let context = &around.tool_context;
         let began = context.journal.step("handoff", context.meter, async { Ok(Began::now()) }).await?;
         let mut book = Book {
@@ -181,6 +218,7 @@ impl Handoffs {
                 started_at: began.at.clone(),
                 ..Execution::default()
             },
+            store: (!context.journal.replays()).then(|| self.trail.clone()),
         };
         let frame = Frame { job, asked, registry: self.registry.current(), around, began };
         let ended = match mode {
@@ -191,32 +229,12 @@ impl Handoffs {
         };
         record.tool_calls.append(&mut book.made.tool_calls);
         record.warnings.append(&mut book.made.warnings);
-        self.conclude(&frame, &mut book, &ended).await;
+        conclude(&mut book, &ended).await;
         let id = book.execution.execution_id.as_str();
         let Outcome { result, agent, text } = ended.map_err(|error| error.with_detail("execution_id", id))?;
         let text = text.unwrap_or_default().chars().take(Preview::TEXT_CHARS).collect();
         let preview = Preview::Handoff { mode: mode.as_str().into(), agent, text };
         Ok(LaneEnd::Done { lane: Lane::Handoff, result, preview })
-    }
-
-    /// Writes the trail and counts. A trail that cannot be kept is no reason to fail the job.
-    async fn conclude(&self, frame: &Frame<'_>, book: &mut Book, ended: &Result<Outcome, JobError>) {
-        let error = ended.as_ref().err();
-        // The job goes back to wait, and has not ended; a replay writes nothing.
-        if error.is_some_and(|error| error.deferred) || frame.around.tool_context.journal.replays() {
-            return;
-        }
-        let execution = &mut book.execution;
-        execution.outcome = error.map_or("ok", |error| error.code.as_str()).to_owned();
-        execution.model_calls = book.made.model_calls;
-        execution.cost_usd = book.made.cost_usd;
-        if let Ok(outcome) = ended {
-            execution.agent_id.clone_from(&outcome.agent);
-        }
-        count(execution);
-        if let Err(error) = self.trail.keep(book.trail.entries(), execution).await {
-            tracing::warn!(job_id = %frame.job.job_id, %error, "the trail of a handoff could not be kept");
-        }
     }
 
     /// The model, or why there must be one.
@@ -269,6 +287,17 @@ impl Handoffs {
         // What was in time once stays so when it is walked again.
         (!replays && secs > 0).then(|| WallClock { until: Instant::now() + left, secs })
     }
+}
+
+/// Writes the trail and counts.
+async fn conclude(book: &mut Book, ended: &Result<Outcome, JobError>) {
+    let error = ended.as_ref().err();
+    let agent = ended.as_ref().ok().and_then(|outcome| outcome.agent.clone());
+    book.sum_up(error.map_or("ok", |error| error.code.as_str()), agent);
+    // A replay writes nothing; a job that goes back to wait has not ended.
+    let Some(store) = book.store.take().filter(|_| !error.is_some_and(|error| error.deferred)) else { return };
+    count(&book.execution);
+    keep(&store, book.trail.entries(), &book.execution).await;
 }
 
 fn count(execution: &Execution) {

@@ -61,7 +61,7 @@ impl Handoffs {
             bounds: self.options.agent,
             dry_run: frame.is_dry(),
         };
-        let Book { trail, made, execution } = book;
+        let Book { trail, made, execution, .. } = book;
         let played = play.run(trail, made, &mut execution.tiers).await;
         let escalated = execution.tiers.iter().filter(|tier| tier.escalated).count();
         execution.escalations = u32::try_from(escalated).unwrap_or(u32::MAX);
@@ -86,7 +86,7 @@ impl Handoffs {
         if !frame.is_dry() {
             self.speaker(&format!("a network begins at {begin}"))?;
         }
-        let Book { trail, made, execution } = book;
+        let Book { trail, made, execution, .. } = book;
         let seat = entry_seat(&stage, &begin, trail).await.inspect_err(|error| trail.stop(None, error))?;
         if frame.is_dry() {
             let agent = Some(seat.agent.clone());
@@ -108,7 +108,7 @@ impl Handoffs {
         }
         let tools = self.model.iter().flat_map(|model| self.tools_with(registry, model)).collect::<Vec<_>>();
         let stage = self.stage(frame, self.model.as_deref().unwrap_or(&Silent), &tools, "pool");
-        let Book { trail, made, execution } = book;
+        let Book { trail, made, execution, .. } = book;
         execution.pool = Some(name.to_owned());
         let choice = choose(&stage, name, trail).await.inspect_err(|error| trail.stop(None, error))?;
         let (id, answer) = if frame.is_dry() {

@@ -10,7 +10,9 @@ use std::{
 };
 
 use agent_runner::{
-    agents::{Conversations, LiveRegistry, Pools, Registry, RouteOptions, Router, RunBounds, Scope, TrailEntry, TrailStore},
+    agents::{
+        Conversations, LiveRegistry, Pools, Registry, RouteOptions, Router, RunBounds, Scope, TrailEntry, TrailStore,
+    },
     embed::Lexical,
     job::{ErrorCode, Event, EventKind, Job, JobError, JobLimits, Lane, Meter, Preview, RawJson},
     lanes::{HandoffOptions, Handoffs, LaneEnd, Record, handoff::Surroundings},
@@ -209,7 +211,7 @@ async fn play_part(row: &Row, number: usize, part: &Part, store: &Arc<MemoryStor
     let ends = loop {
         let deaths = Arc::new(Deaths { after: AtomicUsize::new(every), dead: Notify::new() });
         let mortal: SharedStore = Arc::new(Mortal { inner: store.clone(), deaths: deaths.clone() });
-        let offline = row.settings.get("offline").is_some();
+        let offline = row.settings.contains_key("offline");
         let lane = lane(row, mortal.clone(), (!offline).then(|| model.clone() as Arc<dyn ChatModel>), log);
         let events = Mutex::new(Vec::new());
         let lived = tokio::select! {

@@ -110,9 +110,8 @@ pub fn reply(line: &str) -> Result<ChatReply, JobError> {
             text.push(part.replace("(nothing)", "").replace("\\n", "\n"));
             continue;
         };
-        let (name, arguments) = call.split_once(" {").map_or((call, "{}".to_owned()), |(name, rest)| {
-            (name, format!("{{{rest}"))
-        });
+        let (name, arguments) =
+            call.split_once(" {").map_or((call, "{}".to_owned()), |(name, rest)| (name, format!("{{{rest}")));
         let (name, arguments) = match name.split_once(" raw:") {
             Some((name, raw)) => (name, raw.to_owned()),
             None => (name, arguments),

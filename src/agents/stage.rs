@@ -229,7 +229,9 @@ impl Stage<'_> {
             })
             .await;
         let (outcome, ms) = match told {
-            Ok(Timed { value: (outcome, warnings), ms, .. }) => {
+            Ok(Timed { value: (outcome, warnings), ms, cost_usd, .. }) => {
+                // An agent that a task was delegated to costs as well.
+                made.spent(Tokens::default(), 0, cost_usd);
                 made.warnings.extend(warnings);
                 (outcome, ms)
             }

@@ -207,7 +207,11 @@ impl Handoffs {
             return Err(JobError::new(ErrorCode::InvalidJob, message));
         }
         let context = &around.tool_context;
-        let began = context.journal.step("handoff", context.meter, async { Ok(Began::now()) }).await?;
+        let began = match mode {
+            // Its decision is on record, with an id of its own.
+            Mode::Route => Began::now(),
+            _ => context.journal.step("handoff", context.meter, async { Ok(Began::now()) }).await?,
+        };
         let mut book = Book {
             trail: Trail::new(&began.execution_id, &began.at),
             made: Made::default(),
@@ -296,6 +300,9 @@ async fn conclude(book: &mut Book, ended: &Result<Outcome, JobError>) {
     book.sum_up(error.map_or("ok", |error| error.code.as_str()), agent);
     // A replay writes nothing; a job that goes back to wait has not ended.
     let Some(store) = book.store.take().filter(|_| !error.is_some_and(|error| error.deferred)) else { return };
+    if let Some(error) = error.filter(|_| book.trail.entries().is_empty()) {
+        book.trail.stop(None, error);
+    }
     count(&book.execution);
     keep(&store, book.trail.entries(), &book.execution).await;
 }

@@ -30,7 +30,14 @@ async fn stage(model: &ModelServer) -> (Stage, tempfile::NamedTempFile) {
         .with("AGENT_RUNNER__AGENTS__FILE", file.path().to_str().unwrap())
         .with("AGENT_RUNNER__EMBEDDINGS__PROVIDER", "lexical")
         .with("OPENAI_BASE_URL", model.base_url());
-    (stage, file)
+    (leases(stage, 15), file)
+}
+
+/// Long leases, so that a busy machine loses none; shorter ones where a test waits for them to end.
+fn leases(stage: Stage, secs: u32) -> Stage {
+    stage
+        .with("AGENT_RUNNER__QUEUE__LEASE_SECS", secs.to_string())
+        .with("AGENT_RUNNER__QUEUE__RENEW_SECS", (secs / 5).to_string())
 }
 
 fn network(id: &str) -> Value {
@@ -65,6 +72,7 @@ async fn a_killed_network_goes_on_where_it_was() {
         Reply::text("Refunded."),
     ]);
     let (stage, _file) = stage(&model).await;
+    let stage = leases(stage, 5);
     let mut first = stage.serve();
     stage.push(&network("k")).await;
     gate.reached().await;
@@ -159,6 +167,7 @@ async fn loads_of_a_killed_process_are_given_back() {
     let gate = Gate::new();
     let model = ModelServer::start([Reply::text("never heard").gate_at(0, &gate)]);
     let (stage, _file) = stage(&model).await;
+    let stage = leases(stage, 5);
     let job = |id: &str| json!({"job_id": id, "prompt": "hi", "handoff": {"mode": "pool", "pool": "least"}});
     let loads = async || -> Vec<String> { stage.redis.run(&["HGETALL", "agent:{agent-loads}:count"]).await };
     let mut first = stage.serve();

@@ -23,9 +23,10 @@ lint:
 fmt:
 	cargo fmt --all
 
-# redis-server from the system's package manager, where it is missing.
+# redis-server from the system's package manager, where it is missing; public test data, where npm can fetch it.
 needs:
 	@command -v redis-server >/dev/null || ./scripts/install-redis.sh
+	@./scripts/fetch-json-patch-tests.sh || echo "the public JSON Patch suite could not be fetched: its test is skipped"
 
 # The table engine beside DuckDB, Polars, Python and jq: benches/table/README.md.
 bench:

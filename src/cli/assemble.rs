@@ -20,7 +20,7 @@ use crate::{
     table,
     telemetry::Metrics,
     tools::{ExecutePipeline, PatchWorkflow, Sources},
-    worker::Runner,
+    worker::{Runner, Tally},
     workflow,
 };
 
@@ -184,7 +184,18 @@ fn runner(
         conversations: Conversations::new(store.clone(), Duration::from_secs(settings.results.session_ttl_secs)),
         options: handoff_options(&settings),
     });
-    Ok(Runner { settings, planner, model, pipeline_tool, patch_tool, sources, handoffs, store, artifacts })
+    Ok(Runner {
+        settings,
+        planner,
+        model,
+        pipeline_tool,
+        patch_tool,
+        sources,
+        handoffs,
+        store,
+        artifacts,
+        tally: Tally::default(),
+    })
 }
 
 fn handoff_options(settings: &Settings) -> HandoffOptions {
@@ -241,7 +252,8 @@ impl Parts {
             },
         };
         let agents = self.agents.clone();
-        http::App::new(self.settings.clone(), self.queue.clone(), fetch, run, agents, metrics, checks)
+        let kept = http::Kept { artifacts: fetch, store: self.runner.store.clone() };
+        http::App::new(self.settings.clone(), self.queue.clone(), kept, run, agents, metrics, checks)
     }
 }
 

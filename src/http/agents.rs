@@ -78,8 +78,18 @@ pub(super) async fn route(
     let text = body::read(&headers, body, &app.settings.http).await?;
     let ask = Ask::parse(&text, app.settings.worker.max_prompt_bytes)?;
     let _held = long_permit(&app)?;
+    Ok(Json(answered(&app, &ask).await?))
+}
+
+/// Who would take `prompt`, with the best `show_top_n` scores.
+pub(super) async fn chosen(app: &App, prompt: &str, show_top_n: usize) -> Result<RouteResult, Problem> {
+    let ask = Ask { prompt: prompt.to_owned(), threshold: None, show_top_n: Some(show_top_n), dry_run: None };
+    answered(app, &ask).await
+}
+
+async fn answered(app: &App, ask: &Ask) -> Result<RouteResult, Problem> {
     let decision = tokio::select! {
-        decision = decide(&app, &ask) => decision.map_err(undecided)?,
+        decision = decide(app, ask) => decision.map_err(undecided)?,
         () = app.closing.cancelled() => return Err(stopping("the server stopped before it had decided: ask again")),
     };
     let chosen = decision.winner().map(str::to_owned);
@@ -93,7 +103,7 @@ pub(super) async fn route(
     };
     let kept = app.agents.trails.keep(&decision.trail(), &execution).await;
     kept.map_err(|error| Problem::store_unavailable(&error.message))?;
-    Ok(Json(decision.result(None)))
+    Ok(decision.result(None))
 }
 
 async fn decide(app: &App, ask: &Ask) -> Result<Decision, JobError> {

@@ -112,6 +112,16 @@ impl Journal {
         Ok(!fresh)
     }
 
+    /// The steps on record, oldest first, each with what had been spent when it ended: for people who look at a job.
+    pub async fn story(&self) -> Result<Vec<(String, Spend)>, StoreError> {
+        let lines = self.store.list(&self.key).await?;
+        let step = |line: &Bytes| match serde_json::from_slice(line).ok()? {
+            Line::Step { step, spend, .. } | Line::Failed { step, spend, .. } => Some((step, spend)),
+            Line::Waited { .. } | Line::End => None,
+        };
+        Ok(lines.iter().filter_map(step).collect())
+    }
+
     /// How long the job has been put back for rate limits so far.
     pub async fn waited(&self, meter: &Meter) -> Result<Duration, JobError> {
         let mut recorded = self.recorded.lock().await;

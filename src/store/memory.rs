@@ -180,6 +180,16 @@ impl Store for MemoryStore {
         Ok(deltas.iter().map(add).collect())
     }
 
+    async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError> {
+        let now = Instant::now();
+        let kept = self.sums.lock();
+        let of = |key: &String| {
+            let sums = kept.get(key).filter(|sums| sums.expires > now);
+            sums.map(|sums| sums.fields.iter().map(|(name, sum)| (name.clone(), *sum)).collect()).unwrap_or_default()
+        };
+        Ok(keys.iter().map(of).collect())
+    }
+
     async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
         let now = Instant::now();
         let mut limits = self.limits.lock();

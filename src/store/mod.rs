@@ -8,6 +8,7 @@ mod journal;
 mod loans;
 mod memory;
 mod redis;
+mod series;
 mod sessions;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ pub use bucket::Draw;
 pub use journal::Journal;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
+pub use series::{Minute, Series};
 pub use sessions::{Session, SessionTurn, Sessions};
 
 /// A store as the program holds it.
@@ -79,6 +81,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Adds to the counters at `key` and gives their sums, in the order of `deltas`.
     async fn count(&self, key: &str, deltas: &[(&str, i64)], ttl: Duration) -> Result<Vec<i64>, StoreError>;
+
+    /// The counters at each of `keys` with their names; none for a key that is not there.
+    async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError>;
 
     /// Takes from the buckets of the limit `key`: from all of them, or from none. Zero when it was taken, else the
     /// time after which to ask again. `forced` takes in any case, so that a level may be owed.

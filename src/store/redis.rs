@@ -120,6 +120,12 @@ impl Store for RedisStore {
         answers.into_iter().map(|answer| read(Some(answer))).collect()
     }
 
+    async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError> {
+        let commands: Vec<Cmd> = keys.iter().map(|key| cmd("HGETALL").arg(self.key(key)).take()).collect();
+        let answers = self.link.run(&commands).await.map_err(failed)?;
+        answers.into_iter().map(|answer| read(Some(answer))).collect()
+    }
+
     async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
         let mut call = cmd("EVAL");
         call.arg(DRAW).arg(1).arg(self.key(key)).arg(u8::from(forced));

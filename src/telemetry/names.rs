@@ -51,7 +51,7 @@ pub const ESCALATIONS_TOTAL: &str = "agent_runner_escalations_total";
 /// Executions that a tier resolved. Label `tier`.
 pub const TIERS_RESOLVED_TOTAL: &str = "agent_runner_tiers_resolved_total";
 /// How complex a tier judged its tasks, 0 to 1. Label `tier`.
-pub const TIER_COMPLEXITY: &str = "agent_runner_tier_complexity";
+pub const TIER_COMPLEXITY: &str = "agent_runner_tier_complexity_ratio";
 /// Dollars that a tier cost; a gauge that only grows. Label `tier`.
 pub const TIER_COST_USD_TOTAL: &str = "agent_runner_tier_cost_usd_total";
 /// Tool calls. Labels `tool`, `outcome`: `ok`, `error`, `refused`, `skipped`.

@@ -163,6 +163,7 @@ fn ending(runner: &Runner, delivery: &Delivery, document: JobResult, dead: Optio
     let signal = wants_signal.then(|| RawJson::of(&crate::job::completion_signal(&document)));
     let event = conclude::closing_event(&document);
     count(&document);
+    runner.tally.note(&document);
     let (status, lane) = (document.status, document.lane);
     let document = conclude::published(document, runner.settings.results.inline_max_bytes);
     End::Result { result: RawJson::of(&document), status, lane, event, signal, dead }

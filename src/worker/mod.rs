@@ -7,6 +7,7 @@ mod life;
 mod pool;
 mod retry;
 mod session;
+mod tally;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub use attempt::{Notes, Surroundings, attempt};
 pub use pool::{Drained, Pool};
 pub use retry::next_attempt;
+pub use tally::{DURATION_BUCKETS, Tally, record};
 
 use crate::{
     job::{ErrorCode, Event, Job, JobError, JobId, JobResult, Meter},
@@ -47,6 +49,8 @@ pub struct Runner {
     pub store: SharedStore,
     /// Results behind references.
     pub artifacts: Artifacts,
+    /// Counts what ended, for the charts.
+    pub tally: Tally,
 }
 
 impl Runner {

@@ -225,7 +225,7 @@ async fn executions_are_listed_and_summed_up() {
         r#"agent_runner_handoffs_total{mode="tiers",outcome="ok"} 2"#,
         r#"agent_runner_escalations_total{tier="1"} 1"#,
         r#"agent_runner_tiers_resolved_total{tier="2"} 1"#,
-        r#"agent_runner_tier_complexity_count{tier="1"} 2"#,
+        r#"agent_runner_tier_complexity_ratio_count{tier="1"} 2"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }

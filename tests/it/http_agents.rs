@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{
     api::{Answer, agents, app, call, request, routes, send},
     broken_queue::broken_queue,
-    service::{Service, command},
+    service::{PATIENCE, Service, command},
 };
 
 fn example() -> Router {
@@ -126,7 +126,8 @@ async fn a_changed_agents_file_holds_without_a_restart() {
     std::fs::write(&path, "agents:\n- {id: first}\n- {id: second}\n").unwrap();
     service.signal("HUP");
     service.wait_for_log("agents reloaded");
-    let listing = reqwest::get(service.url("/v1/agents")).await.unwrap().text().await.unwrap();
+    let client = agent_runner::net::operator_client(PATIENCE).unwrap();
+    let listing = client.get(service.url("/v1/agents")).send().await.unwrap().text().await.unwrap();
     assert!(listing.contains(r#""id":"second""#), "{listing}");
     service.signal("TERM");
     assert!(service.wait().success());

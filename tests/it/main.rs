@@ -5,6 +5,7 @@ mod bad_input;
 mod chaos_rows;
 mod chaos_short;
 mod command_line;
+mod dashboard;
 mod deploy;
 mod egress;
 mod embeddings;

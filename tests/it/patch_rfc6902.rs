@@ -54,6 +54,56 @@ fn every_row_comes_out_byte_for_byte_and_goes_back_byte_for_byte() {
     }
 }
 
+/// A case of the public suite. Its `error` is prose of no fixed wording.
+#[derive(Deserialize)]
+struct Case<'a> {
+    comment: Option<String>,
+    doc: Value,
+    #[serde(borrow)]
+    patch: &'a RawValue,
+    expected: Option<Value>,
+    error: Option<String>,
+    #[serde(default)]
+    disabled: bool,
+}
+
+#[test]
+fn the_public_suite_passes_where_it_was_fetched() {
+    const DIRECTORY: &str = "target/json-patch-tests";
+    let mut seen = 0;
+    for name in ["tests.json", "spec_tests.json"] {
+        let Ok(text) = std::fs::read_to_string(format!("{DIRECTORY}/{name}")) else {
+            eprintln!("SKIPPED: {DIRECTORY} is not there; run scripts/fetch-json-patch-tests.sh");
+            return;
+        };
+        let cases: Vec<Case<'_>> = serde_json::from_str(&text).unwrap();
+        for case in cases.iter().filter(|case| !case.disabled) {
+            let what = format!("{name}: {} {}", case.comment.as_deref().unwrap_or_default(), case.patch);
+            match (outcome(&case.doc, case.patch.get()), &case.expected, &case.error) {
+                (Ok((document, undone)), expected, None) => {
+                    assert!(expected.as_ref().is_none_or(|expected| alike(&document, expected)), "{what}: {document}");
+                    assert_eq!(undone.to_string(), case.doc.to_string(), "{what}: undone");
+                }
+                (Err(_), None, Some(_)) => {}
+                (got, ..) => panic!("{what}: {got:?}"),
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 90, "{seen} cases");
+}
+
+/// Equal, whatever the order of members.
+fn alike(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| alike(a, b)))
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
+        _ => a == b,
+    }
+}
+
 /// JSON with few names and numbers in several notations, so that paths meet.
 fn any_json() -> impl Strategy<Value = Value> {
     let number = prop_oneof!["-?(0|[1-9][0-9]{0,20})", "-?(0|[1-9][0-9]?)\\.[0-9]{1,3}", "[1-9]e-?[0-9]"];

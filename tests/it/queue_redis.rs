@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use agent_runner::{
     job::{Event, EventKind, JobId, RawJson, Status},
-    queue::{End, Finished, Lease, LeaseEnd, Queue, RedisQueue, Standing, Submission},
+    queue::{End, Finished, JobState, Lease, LeaseEnd, Queue, RedisQueue, RetryOutcome, Standing, Submission},
     settings::{ListIntake, PopSide, ResultKind, Settings},
 };
 use futures::StreamExt;
@@ -322,4 +322,21 @@ async fn an_address_where_nothing_listens_is_an_error() {
     let mut settings = Settings::default();
     settings.redis.url = format!("redis://127.0.0.1:{}", crate::support::redis::free_port()).into();
     assert!(RedisQueue::connect(&settings).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_started_afresh_before_its_claim_is_acknowledged_is_known() {
+    let redis = Redis::start();
+    let queue = connect(&redis.settings()).await;
+    push_job(&redis, "a").await;
+    let lease = one(&queue).await;
+    let record: String = redis.run(&["HGET", "{agent:jobs}:jobs", "a"]).await;
+    assert_eq!(lease.finish(done("1")).await.unwrap(), Finished::Done);
+    settled(&queue).await;
+    // The result is there a moment before the acknowledgement takes the record away.
+    let _: i64 = redis.run(&["HSET", "{agent:jobs}:jobs", "a", &record]).await;
+    let id = JobId::parse("a").unwrap();
+    assert_eq!(queue.retry(&id).await.unwrap(), RetryOutcome::Accepted);
+    assert_eq!(queue.job(&id).await.unwrap().map(|view| view.state), Some(JobState::Queued));
+    assert_eq!(one(&queue).await.delivery.standing, Standing::Runnable);
 }

@@ -66,6 +66,11 @@ async fn counters_add_up_each_by_its_name(rig: Rig) {
     assert_eq!(store.count("c", &[("x", 5), ("y", -1)], HOUR).await.unwrap(), [5, -1]);
     assert_eq!(store.count("c", &[("y", 3)], HOUR).await.unwrap(), [2]);
     assert_eq!(store.count("other", &[("x", 1)], HOUR).await.unwrap(), [1]);
+    let keys = ["c", "nothing", "other"].map(str::to_owned);
+    let mut sums = store.sums(&keys).await.unwrap();
+    sums[0].sort();
+    assert_eq!(sums[0], [("x".to_owned(), 5), ("y".to_owned(), 2)]);
+    assert_eq!(sums[1..], [vec![], vec![("x".to_owned(), 1)]]);
     store.count("soon", &[("x", 1)], Duration::from_millis(1)).await.unwrap();
     while store.count("soon", &[("x", 0)], Duration::from_millis(1)).await.unwrap() != [0] {
         tokio::task::yield_now().await;

@@ -43,6 +43,11 @@ impl<'a> Cursor<'a> {
         self.peek(ahead).filter(|token| matches!(token.kind, Kind::Word | Kind::Sign)).map_or("", |token| &token.text)
     }
 
+    /// The word right before here, or nothing.
+    pub(super) fn before(&self) -> &'a str {
+        self.at.checked_sub(1).and_then(|place| self.tokens.get(place)).map_or("", |token| &token.text)
+    }
+
     /// Whether `phrase` (words with single spaces) stands here.
     pub(super) fn sees(&self, phrase: &str) -> bool {
         // Nearly every phrase fails at its first word.

@@ -2,13 +2,14 @@
 -- KEYS 1 jobs  2 recent  3 where it goes (a list)  4 delayed  5 bodies
 -- ARGV 1 job id  2 the message, or its envelope  3 RPUSH or LPUSH, or DELAY  4 due ms (with DELAY: "@" absolute or relative)
 --      5 id in the delayed set  6 length of the recent list  7 channel to wake workers on
+--      8 "afresh" where a record that stands is that of the ended job, whose claim is about to be acknowledged
 -- Returns 1.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = string.format('%.0f', now)
 local text = ARGV[2]
 if text:sub(1, 8) == '0:0:NOW:' then text = '0:0:' .. stamp .. text:sub(8) end
-local new = redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0
+local new = ARGV[8] == 'afresh' or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0
 if ARGV[3] == 'DELAY' then
   local due = ARGV[4]:sub(1, 1) == '@' and tonumber(ARGV[4]:sub(2)) or now + ARGV[4]
   redis.call('HSET', KEYS[5], ARGV[5], text)

@@ -137,7 +137,7 @@ impl Core {
         self.reopen(job_id).await?;
         let mut call = scripts::SUBMIT.on(&[&keys.jobs, &keys.recent, &keys.ready, &keys.delayed, &keys.bodies]);
         call.arg(job_id.as_str()).arg(Envelope::fresh(&message, WAITED)).arg("RPUSH").arg(0);
-        call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control);
+        call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control).arg("afresh");
         let mut answers = self.work.run(&[self.queued_event(job_id), call]).await?;
         let _: u8 = read(answers.pop())?;
         Ok(RetryOutcome::Accepted)

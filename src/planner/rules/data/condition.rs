@@ -4,13 +4,11 @@ use super::{
     columns::{Columns, Known},
     comparison::{AFTER_FIELD, ANY, COMPARATORS, DATES, MONEY, Op, TELLING, VERBS},
     logic::{Condition, Field, all_of, any_of, compare, not, one_or},
+    quantity::{or_more, plain, unit_column},
     value::Value,
 };
 use crate::planner::rules::cursor::{Cursor, Parsed, number_word};
-use crate::planner::rules::{
-    lex::{Kind, Unit},
-    names,
-};
+use crate::planner::rules::{lex::Kind, names};
 
 /// Parses conditions joined by `and`, `or` and `but`; `and` binds closer.
 pub(super) struct Conditions<'a> {
@@ -171,8 +169,11 @@ impl Conditions<'_> {
 
     /// The value after an operator, with `or more` behind it, or a list of values.
     fn equals(&self, at: &mut Cursor<'_>, field: &str, op: Op) -> Parsed<Condition> {
-        at.articles();
         let named = Some(field);
+        if let Some(piece) = piece(at, op) {
+            return Ok(Some(compare(field, op, piece)));
+        }
+        at.articles();
         let condition = match op {
             Op::Between => {
                 let Some(low) = Value::single(at, self.columns, named) else { return Ok(None) };
@@ -442,49 +443,18 @@ fn or_value(at: &Cursor<'_>, columns: &Columns, field: &str) -> bool {
     columns.get(field).is_some_and(|column| column.value(probe.raw()).is_some())
 }
 
-/// `or more`, `or less` behind a number.
-fn or_more(at: &mut Cursor<'_>) -> Option<Op> {
-    at.eat_key(&[
-        ("or more", Op::Ge),
-        ("or above", Op::Ge),
-        ("or higher", Op::Ge),
-        ("or over", Op::Ge),
-        ("or greater", Op::Ge),
-        ("or better", Op::Ge),
-        ("and above", Op::Ge),
-        ("and up", Op::Ge),
-        ("+", Op::Ge),
-        ("or less", Op::Le),
-        ("or fewer", Op::Le),
-        ("or below", Op::Le),
-        ("or lower", Op::Le),
-        ("or under", Op::Le),
-        ("and below", Op::Le),
-    ])
-}
-
-/// A number with its currency word, or a date where one fits.
-fn plain(at: &mut Cursor<'_>, columns: &Columns, dated: bool) -> Option<Value> {
-    let kind = &at.peek(0)?.kind;
-    let number = matches!(kind, Kind::Number(..)) || number_word(at.word(0)).is_some() || at.sees("one");
-    let date = *kind == Kind::Date || (dated && matches!(kind, Kind::Number(_, Unit::Plain)));
-    if dated {
-        date.then(|| Value::date(at)).flatten()
-    } else {
-        (number || date).then(|| Value::single(at, columns, None)).flatten()
+/// "starts with A": the letter is no article where the sentence ends behind it.
+fn piece(at: &mut Cursor<'_>, op: Op) -> Option<Value> {
+    let textual = matches!(op, Op::StartsWith | Op::EndsWith | Op::Contains | Op::NotContains);
+    if !textual || !matches!(at.word(0), "a" | "an" | "the") {
+        return None;
     }
-}
-
-/// The column behind a number: "more than 3 stops", "under 500 in price".
-fn unit_column(at: &mut Cursor<'_>, columns: &Columns, money: bool) -> Option<String> {
-    let before = at.look();
-    let joined = at.eat_any(&["in", "of"]).is_some();
-    columns.known.as_ref()?;
-    let field = at.column(columns);
-    let fits = field.as_ref().is_some_and(|field| columns.get(field).is_some_and(|column| column.is_number()));
-    if fits && (!money || joined) {
-        return field;
+    let mut behind = at.look();
+    behind.at += 1;
+    if !behind.done() && !behind.at_boundary() {
+        return None;
     }
-    *at = before;
-    None
+    let text = at.raw().to_owned();
+    *at = behind;
+    Some(Value::Text { text, known: false, quoted: false })
 }

@@ -12,6 +12,7 @@ mod logic;
 mod noun;
 mod order;
 mod parser;
+mod quantity;
 mod rank;
 mod remove;
 mod resolve;

@@ -314,7 +314,12 @@ impl<'a> Parser<'a> {
         let start = self.at.look();
         let opened = self.at.eat_any(OPENERS);
         let mut conditions = Conditions { columns: &self.columns, last: None, bare: true };
-        if let Some(found) = conditions.any(&mut self.at)? {
+        if let Some(mut found) = conditions.any(&mut self.at)? {
+            if let Some(count) = self.counted_groups()
+                && found.name_implied(&count)
+            {
+                self.finish_stage()?;
+            }
             self.stage.filters.push(found);
             self.noun_fits = true;
             return Ok(true);
@@ -333,6 +338,13 @@ impl<'a> Parser<'a> {
         }
         self.at = start;
         Ok(false)
+    }
+
+    /// "count flights by airline with more than 5": the number is about the groups that were just counted.
+    fn counted_groups(&self) -> Option<String> {
+        let [count] = self.stage.aggregates.as_slice() else { return None };
+        let open = !self.stage.group.is_empty() && self.stage.take.is_none() && count.op == "count";
+        open.then(|| count.name())
     }
 
     /// Renamed and computed columns: what stands behind them may use them, so the stage ends here.

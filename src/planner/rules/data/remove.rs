@@ -80,6 +80,14 @@ pub(super) fn remove(at: &mut Cursor<'_>, columns: &Columns, stage: &mut Stage) 
     at.articles();
     let fields = at.column_list(columns);
     if !fields.is_empty() && !compared(at) && columns_meant(at, &here, columns) {
+        if let (true, [field], true) =
+            (verb == "without" && at.at == here.at + 1, fields.as_slice(), behind_rows(&start))
+        {
+            return Err(format!(
+                "whether \"without {field}\" leaves out the column or keeps the rows that have none (say \"without \
+                 the {field} column\" or \"with no {field}\")"
+            ));
+        }
         stage.drop.extend(fields);
         return Ok(true);
     }
@@ -96,6 +104,12 @@ pub(super) fn remove(at: &mut Cursor<'_>, columns: &Columns, stage: &mut Stage) 
             Err(format!("what to leave out: \"{what}\" is neither a column nor a condition"))
         }
     }
+}
+
+/// "flights without price": the noun of the rows stands right before, and nothing else was asked yet.
+fn behind_rows(at: &Cursor<'_>) -> bool {
+    let word = at.before();
+    ROWS.contains(&word) || names::plural(word)
 }
 
 /// "drop price" means the column; "drop flights over 500" means rows even where a column is called `flight`.

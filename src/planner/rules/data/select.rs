@@ -59,7 +59,9 @@ pub(super) fn select(at: &mut Cursor<'_>, columns: &Columns, stage: &mut Stage) 
     let unseen = columns.known.is_none() && !opened;
     // "select a, b from flights" where a column is called `from`.
     let preposition = matches!(found.as_slice(), [(name, _)] if ["from", "to", "in", "by", "on", "at", "of", "for"].contains(&name.as_str()));
-    let rows = rows || (preposition && !opened);
+    // "only flights whose airline …": a clause about the rows follows.
+    let clause = found.len() == 1 && matches!(at.word(0), "whose" | "where" | "who" | "having");
+    let rows = rows || (preposition && !opened) || (clause && names::plural(at.before()));
     if found.is_empty() || compared(at) || rows || unseen {
         *at = start;
         return Ok(false);

@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{columns::Columns, logic::Condition, resolve::Resolver};
+use super::{
+    columns::Columns,
+    logic::{self, Condition},
+    resolve::Resolver,
+};
 use crate::planner::rules::cursor::Problem;
 
 /// A column and a direction.
@@ -235,6 +239,9 @@ impl Stage {
             By::Column(name) => Some(name.as_str()),
             By::Aggregate(_) => None,
         });
+        if let Some(problem) = logic::contradiction(&self.filters) {
+            return Err(problem);
+        }
         let resolver = Resolver { columns, sorted };
         let mut all = self.filters.iter().map(|filter| resolver.json(filter)).collect::<Result<Vec<_>, _>>()?;
         match all.len() {

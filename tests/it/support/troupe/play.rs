@@ -168,6 +168,9 @@ impl Store for Mortal {
     async fn count(&self, key: &str, deltas: &[(&str, i64)], ttl: Duration) -> Result<Vec<i64>, StoreError> {
         self.inner.count(key, deltas, ttl).await
     }
+    async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError> {
+        self.inner.sums(keys).await
+    }
     async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
         self.inner.draw(key, draws, forced).await
     }

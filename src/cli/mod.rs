@@ -10,10 +10,12 @@ mod jobs;
 mod output;
 mod queue;
 mod replay;
+mod replies;
 mod run;
 mod serve;
 mod submit;
 mod tools;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -49,7 +49,7 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
     let store = assemble::store(settings)?;
     let journal = || Journal::replay(store.clone(), job_id);
     // The offline planner puts the turns of a patch on record too.
-    let steps: &[&str] = if made_offline(&original) { &["intent"] } else { &["turn:", "intent", "agent:"] };
+    let steps: &[&str] = if made_offline(&original) { &["intent"] } else { &["turn:", "intent", "ask:"] };
     let asked = journal().has(steps, &Meter::default()).await;
     let asked = asked.map_err(|e| Failure::Failed(e.to_string()))?;
     let chat = asked.then(|| Arc::new(NoModel) as Arc<dyn ChatModel>);

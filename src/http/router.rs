@@ -30,6 +30,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/queue/resume", post(jobs::resume)),
         ("/v1/agents", get(agents::list)),
         ("/v1/agents/route", post(agents::route)),
+        ("/v1/handoffs", get(agents::executions)),
         ("/v1/handoffs/{execution_id}", get(agents::trail)),
         ("/v1/artifacts/{*reference}", get(artifacts::get)),
     ]

@@ -1,6 +1,7 @@
 //! What happens to a job while it lives.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::RawJson;
 
@@ -96,6 +97,13 @@ impl Event {
         self.facts.push_str("\":");
         self.facts.push_str(value.as_str());
         self
+    }
+
+    /// What fits, taken apart: for whoever shows it.
+    #[must_use]
+    pub fn data(&self) -> Map<String, Value> {
+        let members = self.facts.strip_prefix(',').unwrap_or_default();
+        serde_json::from_str(&format!("{{{members}}}")).unwrap_or_default()
     }
 
     /// What fits, as members of a JSON object that follow others.

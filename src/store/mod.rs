@@ -5,6 +5,7 @@
 mod artifacts;
 mod bucket;
 mod journal;
+mod loans;
 mod memory;
 mod redis;
 mod runs;
@@ -28,6 +29,31 @@ pub use sessions::{Session, SessionTurn, Sessions};
 
 /// A store as the program holds it.
 pub type SharedStore = Arc<dyn Store>;
+
+/// One write of several that go out together.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// The list at `key` becomes these entries: written twice, it is the same list.
+    Replace {
+        /// Where.
+        key: String,
+        /// Oldest first.
+        entries: Vec<Bytes>,
+        /// How long it is kept.
+        ttl: Duration,
+    },
+    /// One more entry at the end of a list that keeps its newest `keep`.
+    Push {
+        /// Where.
+        key: String,
+        /// What.
+        entry: Bytes,
+        /// How many stay.
+        keep: usize,
+        /// How long it is kept.
+        ttl: Duration,
+    },
+}
 
 /// The backend could not be reached, or refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,6 +96,16 @@ pub trait Store: Send + Sync + 'static {
     /// Takes from the buckets of the limit `key`: from all of them, or from none. Zero when it was taken, else the
     /// time after which to ask again. `forced` takes in any case, so that a level may be owed.
     async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError>;
+
+    /// Makes all of `writes` in one round trip.
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+
+    /// Lends one of `among` to `holder` until `ttl` has passed: the one with the fewest loans, the first of equals.
+    /// A holder that has one of them already keeps it, and its time begins anew. Gives its place in `among`.
+    async fn borrow(&self, key: &str, among: &[&str], holder: &str, ttl: Duration) -> Result<usize, StoreError>;
+
+    /// Ends the loan of `holder`, where it has one.
+    async fn give_back(&self, key: &str, holder: &str) -> Result<(), StoreError>;
 
     /// Reads a value that another program keeps under a key of its own choosing.
     async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError>;

@@ -6,7 +6,7 @@ use ::redis::{Cmd, FromRedisValue, RedisError, Value, cmd, from_redis_value};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Draw, Store, StoreError};
+use super::{Draw, Store, StoreError, Write};
 use crate::{queue::Link, settings::Settings};
 
 /// Values are strings and lists are lists, at `<queue.prefix>:<key>`.
@@ -48,6 +48,16 @@ impl RedisStore {
         Ok(())
     }
 
+    /// A call of a script on the three keys of `key`'s loans, which share a cluster slot.
+    fn on_loans(&self, script: &str, key: &str) -> Cmd {
+        let mut call = cmd("EVAL");
+        call.arg(script).arg(3);
+        for part in ["until", "who", "count"] {
+            call.arg(self.key(&format!("{{{key}}}:{part}")));
+        }
+        call
+    }
+
     /// One command that may be sent twice: the first connection may have died unnoticed.
     async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
         let mut answers = self.link.run(std::slice::from_ref(&command)).await;
@@ -72,6 +82,10 @@ fn read<T: FromRedisValue>(answer: Option<Result<Value, RedisError>>) -> Result<
 
 /// Takes from rate limits. Sent as text: it runs only where limits are set, and beside a model call.
 const DRAW: &str = include_str!("lua/draw.lua");
+
+/// Lends the least loaded of several, and takes it back.
+const BORROW: &str = include_str!("lua/borrow.lua");
+const GIVE_BACK: &str = include_str!("lua/give_back.lua");
 
 /// Redis refuses a time of zero.
 fn millis(ttl: Duration) -> u64 {
@@ -149,6 +163,58 @@ impl Store for RedisStore {
         }
         let answer = self.link.run(&[call]).await.map_err(failed)?.pop();
         read::<u64>(answer).map(Duration::from_millis)
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let mut commands = Vec::with_capacity(writes.len() * 3);
+        for write in &writes {
+            let (key, ttl) = match write {
+                Write::Replace { key, entries, ttl } => {
+                    let key = self.key(key);
+                    commands.push(cmd("DEL").arg(&key).take());
+                    if !entries.is_empty() {
+                        let mut push = cmd("RPUSH").arg(&key).take();
+                        entries.iter().for_each(|entry| {
+                            push.arg(&entry[..]);
+                        });
+                        commands.push(push);
+                    }
+                    (key, ttl)
+                }
+                Write::Push { key, entry, keep, ttl } => {
+                    let key = self.key(key);
+                    let newest = -i64::try_from((*keep).max(1)).unwrap_or(i64::MAX);
+                    commands.push(cmd("RPUSH").arg(&key).arg(&entry[..]).take());
+                    commands.push(cmd("LTRIM").arg(&key).arg(newest).arg(-1).take());
+                    (key, ttl)
+                }
+            };
+            commands.push(cmd("PEXPIRE").arg(&key).arg(millis(*ttl)).take());
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        // Sent once: a second push would be a second entry.
+        for answer in self.link.run(&commands).await.map_err(failed)? {
+            read::<Value>(Some(answer))?;
+        }
+        Ok(())
+    }
+
+    async fn borrow(&self, key: &str, among: &[&str], holder: &str, ttl: Duration) -> Result<usize, StoreError> {
+        let mut call = self.on_loans(BORROW, key);
+        call.arg(holder).arg(millis(ttl));
+        among.iter().for_each(|name| {
+            call.arg(*name);
+        });
+        // Sent again it is the same loan.
+        self.ask(call).await
+    }
+
+    async fn give_back(&self, key: &str, holder: &str) -> Result<(), StoreError> {
+        let mut call = self.on_loans(GIVE_BACK, key);
+        call.arg(holder);
+        self.ask::<i64>(call).await.map(drop)
     }
 
     async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError> {

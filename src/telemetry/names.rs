@@ -54,6 +54,12 @@ pub const PIPELINE_ROWS_TOTAL: &str = "agent_runner_pipeline_rows_total";
 pub const HANDOFFS_TOTAL: &str = "agent_runner_handoffs_total";
 /// Escalations by the tier that was left. Label `tier`.
 pub const ESCALATIONS_TOTAL: &str = "agent_runner_escalations_total";
+/// Executions that a tier resolved. Label `tier`.
+pub const TIERS_RESOLVED_TOTAL: &str = "agent_runner_tiers_resolved_total";
+/// How complex a tier judged its tasks, 0 to 1. Label `tier`.
+pub const TIER_COMPLEXITY: &str = "agent_runner_tier_complexity_ratio";
+/// Dollars that a tier cost; a gauge that only grows. Label `tier`.
+pub const TIER_COST_USD_TOTAL: &str = "agent_runner_tier_cost_usd_total";
 /// Tool calls. Labels `tool`, `outcome`: `ok`, `error`, `refused`, `skipped`.
 pub const TOOL_CALLS_TOTAL: &str = "agent_runner_tool_calls_total";
 /// Requests answered. Labels `route` (the pattern, or `unmatched`), `status`.
@@ -83,6 +89,8 @@ pub enum Buckets {
     GenAiSeconds,
     /// The conventions' bounds for tokens: powers of four.
     GenAiTokens,
+    /// From 0 to 1.
+    Share,
 }
 
 impl Buckets {
@@ -91,6 +99,7 @@ impl Buckets {
     pub fn bounds(self) -> &'static [f64] {
         match self {
             Self::Short => &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0],
+            Self::Share => &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
             Self::Long => &[
                 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
             ],
@@ -160,6 +169,9 @@ pub const ALL: &[Metric] = &[
     metric(PIPELINE_ROWS_TOTAL, Kind::Counter, "rows that left a pipeline step"),
     metric(HANDOFFS_TOTAL, Kind::Counter, "handoff executions"),
     metric(ESCALATIONS_TOTAL, Kind::Counter, "escalations by the tier that was left"),
+    metric(TIERS_RESOLVED_TOTAL, Kind::Counter, "executions by the tier that resolved them"),
+    metric(TIER_COMPLEXITY, Kind::Histogram(Buckets::Share), "how complex a tier judged its tasks, 0 to 1"),
+    metric(TIER_COST_USD_TOTAL, Kind::Gauge, "dollars spent by tier since the start"),
     metric(TOOL_CALLS_TOTAL, Kind::Counter, "tool calls"),
     metric(HTTP_REQUESTS_TOTAL, Kind::Counter, "HTTP requests answered"),
     metric(BUILD_INFO, Kind::Gauge, "always 1; the version is the label"),

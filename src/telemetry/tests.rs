@@ -104,7 +104,8 @@ fn every_metric_has_the_prefix_the_suffix_of_its_kind_and_a_page_in_the_manual()
         match metric.kind {
             Kind::Counter => assert!(metric.name.ends_with("_total"), "{}", metric.name),
             Kind::Histogram(buckets) => {
-                assert!(foreign || metric.name.ends_with("_seconds"), "{}", metric.name);
+                let unit = if buckets == names::Buckets::Share { "_ratio" } else { "_seconds" };
+                assert!(foreign || metric.name.ends_with(unit), "{}", metric.name);
                 assert!(buckets.bounds().is_sorted());
             }
             Kind::Gauge => {}

@@ -39,6 +39,7 @@ impl Fetcher {
         context: &ToolContext<'_>,
     ) -> Result<Vec<Body>, JobError> {
         let journal = context.journal;
+        let step = format!("{}fetch:{}", context.step, fingerprint(need));
         let mut fresh = None;
         let fetch = async {
             let pages = self.pages(need, deadline).await?;
@@ -53,7 +54,7 @@ impl Fetcher {
             fresh = Some(pages);
             Ok(kept)
         };
-        let kept: Vec<Kept> = journal.step(&format!("fetch:{}", fingerprint(need)), context.meter, fetch).await?;
+        let kept: Vec<Kept> = journal.step(&step, context.meter, fetch).await?;
         if let Some(pages) = fresh {
             return Ok(pages);
         }

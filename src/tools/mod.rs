@@ -6,7 +6,7 @@ mod patch_workflow;
 mod promoted;
 mod sources;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,9 @@ pub struct ToolContext<'a> {
     pub data: Option<&'a RawJson>,
     /// What is on record of this job.
     pub journal: &'a Journal,
+    /// Begins the names of the steps that the call itself puts on record: two calls of one tool in an agent's run
+    /// must not take each other's records. Empty where a plan makes the calls.
+    pub step: &'a str,
     /// What the job has spent.
     pub meter: &'a Meter,
     /// When the job's time is over.
@@ -67,6 +70,31 @@ pub struct ToolOutput {
     pub warnings: Vec<String>,
 }
 
+/// Whether a call may be made at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Permission {
+    /// It may.
+    #[default]
+    Free,
+    /// Someone has to agree to each call first.
+    Approval,
+}
+
+/// What one call by an agent may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToolBounds {
+    /// Longest time; the job's own end comes first.
+    pub time: Duration,
+    /// Bytes of the result that the model is told; the rest is cut off and said so.
+    pub result_bytes: usize,
+}
+
+impl Default for ToolBounds {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(300), result_bytes: 64 << 10 }
+    }
+}
+
 /// A tool.
 #[async_trait]
 pub trait Tool: Send + Sync {
@@ -78,6 +106,16 @@ pub trait Tool: Send + Sync {
     fn only_reads(&self, arguments: &RawJson) -> bool {
         let _ = arguments;
         false
+    }
+
+    /// Whether an agent may call it by itself.
+    fn permission(&self) -> Permission {
+        Permission::Free
+    }
+
+    /// What one call by an agent may take.
+    fn bounds(&self) -> ToolBounds {
+        ToolBounds::default()
     }
 
     /// Does it.

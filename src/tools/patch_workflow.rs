@@ -192,7 +192,8 @@ impl PatchWorkflow {
             // On record, so that a redelivered job plans on the same one, and a replay has it at all.
             None => {
                 let fetch = async { Ok(self.stored_workflow(tag, context).await?.document().clone()) };
-                let document: Value = context.journal.step(&format!("workflow:{tag}"), context.meter, fetch).await?;
+                let document: Value =
+                    context.journal.step(&format!("{}workflow:{tag}", context.step), context.meter, fetch).await?;
                 Workflow::parse(&RawJson::of(&document))
                     .map_err(|message| invalid_job(format!("the workflow: {message}")))
             }
@@ -315,7 +316,7 @@ impl Tool for PatchWorkflow {
     /// Prepares, then sends or waits for approval. What was prepared and that it is about to be sent go on record
     /// first, so that a redelivered job sends the same patch, and not twice.
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
-        let step = format!("patch:{}", fingerprint(arguments));
+        let step = format!("{}patch:{}", context.step, fingerprint(arguments));
         let prepare = self.prepare_for(arguments, context);
         let pending = context.journal.step(&step, context.meter, prepare).await.map_err(named)?;
         if pending.dry_run || pending.prepared.no_op {

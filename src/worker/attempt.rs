@@ -103,8 +103,16 @@ async fn lane(
     let journal = around.journal;
     let session = runner.session(job, journal, meter).await?;
     let data = runner.first_data(job, session.as_ref()).await?;
-    let tool_context =
-        ToolContext { job, data: data.as_ref(), journal, meter, deadline, cancel: &around.stop, emit: around.emit };
+    let tool_context = ToolContext {
+        job,
+        data: data.as_ref(),
+        journal,
+        step: "",
+        meter,
+        deadline,
+        cancel: &around.stop,
+        emit: around.emit,
+    };
     let ready = lanes::ready_plan(job);
     let columns = match (&ready, &data) {
         (None, Some(data)) => Some(table::columns(data, COLUMN_SAMPLE_ROWS)),
@@ -122,8 +130,7 @@ async fn lane(
     }
     let on_text = |text: &str| (around.emit)(Event::new(EventKind::Token).with("text", text));
     if intent.intent == IntentKind::Handoff {
-        let call_context = CallContext { on_text: Some(&on_text), ..quiet };
-        let around = handoff::Surroundings { tool_context, quiet, call_context };
+        let around = handoff::Surroundings { tool_context, quiet };
         return runner.handoffs.run(job, around, &mut notes.record).await;
     }
     let stage = Stage { runner, intent, ready, known, columns, session, tool_context };

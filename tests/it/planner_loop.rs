@@ -119,6 +119,7 @@ async fn drive(
             job: &job,
             data: None,
             journal: &journal,
+            step: "",
             meter: &meter,
             deadline,
             cancel: &cancel,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_runner::store::{Artifacts, Draw, MemoryStore, RedisStore, Store};
+use agent_runner::store::{Artifacts, Draw, MemoryStore, RedisStore, Store, Write};
 use bytes::Bytes;
 
 use crate::support::redis::Redis;
@@ -48,6 +48,8 @@ suite! {
     a_list_keeps_its_newest_entries,
     counters_add_up_each_by_its_name,
     buckets_give_all_or_nothing,
+    several_writes_go_out_together,
+    the_least_loaded_is_lent_and_the_dead_give_back,
 }
 
 async fn a_list_keeps_its_newest_entries(rig: Rig) {
@@ -189,4 +191,43 @@ async fn a_large_artifact_arrives_whole(rig: Rig) {
         let left: i64 = redis.run(&["PTTL", &key]).await;
         assert!(left > 0, "it never ends");
     }
+}
+
+async fn several_writes_go_out_together(rig: Rig) {
+    let store = &rig.store;
+    let replace = |entries: &[&'static str]| Write::Replace {
+        key: "trail".into(),
+        entries: entries.iter().map(|entry| Bytes::from_static(entry.as_bytes())).collect(),
+        ttl: HOUR,
+    };
+    let push = |entry: &'static str| Write::Push { key: "index".into(), entry: entry.into(), keep: 2, ttl: HOUR };
+    store.write(vec![replace(&["a", "b"]), push("1")]).await.unwrap();
+    store.write(vec![replace(&["c"]), push("2"), push("3")]).await.unwrap();
+    assert_eq!(store.list("trail").await.unwrap(), ["c"], "a second attempt takes the place of the first");
+    assert_eq!(store.list("index").await.unwrap(), ["2", "3"]);
+    store.write(vec![replace(&[])]).await.unwrap();
+    assert!(store.list("trail").await.unwrap().is_empty());
+    store.write(Vec::new()).await.unwrap();
+}
+
+async fn the_least_loaded_is_lent_and_the_dead_give_back(rig: Rig) {
+    let store = &rig.store;
+    let among = ["a", "b", "c"];
+    let borrow = async |holder: &str, ttl| among[store.borrow("load", &among, holder, ttl).await.unwrap()];
+    assert_eq!((borrow("1", HOUR).await, borrow("2", HOUR).await, borrow("3", HOUR).await), ("a", "b", "c"));
+    assert_eq!(borrow("2", HOUR).await, "b", "a holder keeps what it has");
+    assert_eq!(borrow("4", HOUR).await, "a", "the first of equals");
+    store.give_back("load", "2").await.unwrap();
+    store.give_back("load", "2").await.unwrap();
+    store.give_back("load", "nobody").await.unwrap();
+    assert_eq!(borrow("5", HOUR).await, "b");
+    // A holder that is never heard of again: its loan ends by itself.
+    let two = ["p", "q"];
+    assert_eq!(store.borrow("soon", &two, "dead", Duration::from_millis(1)).await.unwrap(), 0);
+    while store.borrow("soon", &two, "next", HOUR).await.unwrap() != 0 {
+        store.give_back("soon", "next").await.unwrap();
+    }
+    assert_eq!(store.borrow("other", &among, "1", HOUR).await.unwrap(), 0, "each key counts for itself");
+    assert_eq!(store.borrow("load", &["x"], "1", HOUR).await.unwrap(), 0, "who moves on gives back");
+    assert_eq!(borrow("9", HOUR).await, "a", "a: 4, b: 5, c: 3");
 }

@@ -10,7 +10,7 @@ mod tests;
 use std::{collections::BTreeMap, fmt, path::Path};
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use live::LiveRegistry;
@@ -36,7 +36,7 @@ impl fmt::Display for RegistryError {
 }
 
 /// How much of the conversation goes along with a transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum History {
     /// All of it.
@@ -159,8 +159,16 @@ pub struct Tier {
     pub instructions: Option<String>,
 }
 
+impl Tier {
+    /// A tier without any settings of its own.
+    #[must_use]
+    pub fn plain(level: u32) -> Self {
+        Self { level, agent: None, model: None, temperature: None, max_tokens: None, instructions: None }
+    }
+}
+
 /// How a pool chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// One after the other, over the whole fleet.
@@ -182,6 +190,21 @@ pub struct Pool {
     pub agents: Vec<String>,
     /// Who takes what fits nobody.
     pub default: Option<String>,
+    /// By capability: the model is asked where the prompt's words name none.
+    pub classify: bool,
+}
+
+impl Strategy {
+    /// The word in the file and on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastLoaded => "least_loaded",
+            Self::Capability => "capability",
+            Self::Fallback => "fallback",
+        }
+    }
 }
 
 /// A whole agents file.

@@ -14,3 +14,4 @@ pub mod rig;
 pub mod service;
 pub mod site;
 pub(crate) mod stage;
+pub mod troupe;

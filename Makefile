@@ -1,5 +1,5 @@
 # Everything a developer runs. `make test` obtains what the tests need.
-.PHONY: build test chaos test-local mcp-conformance bench lint fmt needs
+.PHONY: build test chaos test-local mcp-conformance bench fuzz lint fmt needs
 
 build:
 	cargo build --locked --release
@@ -32,6 +32,13 @@ needs:
 	@command -v redis-server >/dev/null || ./scripts/install-redis.sh
 	@./scripts/fetch-json-patch-tests.sh || echo "the public JSON Patch suite could not be fetched: its test is skipped"
 
-# The table engine beside DuckDB, Polars, Python and jq: benches/table/README.md.
-bench:
+# What docs/benchmarks.md has figures of. The table engine beside DuckDB, Polars, Python and jq, and the
+# queue beside BullMQ, apalis, Celery and RQ.
+bench: needs
+	cargo bench --locked --bench model_client
 	./benches/table/run.sh
+	./benches/queue/run.sh
+
+# Every fuzz target for SECONDS each; TARGETS="table_reader url" runs only those.
+fuzz:
+	SECONDS_EACH=$(or $(SECONDS),60) ./scripts/fuzz.sh $(TARGETS)

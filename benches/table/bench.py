@@ -37,7 +37,7 @@ CASES = {
 
 
 def run(command):
-    """Seconds and peak MiB of one process."""
+    """Wall seconds, seconds of processor time and peak MiB of one process."""
     started = time.perf_counter()
     with open(os.devnull, "wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.DEVNULL)
@@ -45,7 +45,7 @@ def run(command):
     seconds = time.perf_counter() - started
     if status != 0:
         raise SystemExit(f"{command[0]} failed: {command}")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def commands(case, engine, file, steps):
@@ -65,23 +65,31 @@ def main():
     arguments.add_argument("engine")
     arguments.add_argument("flights")
     arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--only", help="a part of the case's name")
+    arguments.add_argument("--quick", action="store_true", help="leave out the slow programs")
     arguments.add_argument("--json")
     options = arguments.parse_args()
     size = os.path.getsize(options.flights) / (1 << 20)
-    plain, _ = min(run(["cat", options.flights]) for _ in range(options.runs))
+    plain = min(run(["cat", options.flights])[0] for _ in range(options.runs))
     print(f"{options.flights}: {size:.0f} MiB; a plain read of the bytes (cat): {plain:.3f} s\n")
     results = []
     for name, case in CASES.items():
+        if options.only and options.only not in name:
+            continue
         with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as steps:
             json.dump(case["steps"], steps)
         ours = None
-        print(f"{name:28}{'seconds':>10}{'times ours':>12}{'peak MiB':>10}{'x input':>9}")
+        print(f"{name:28}{'wall s':>8}{'x ours':>8}{'cpu s':>8}{'x ours':>8}{'peak MiB':>10}{'x input':>9}")
         for program, command in commands(case, options.engine, options.flights, steps.name):
             slow = program in ("jq", "Python json")
-            best = min(run(command) for _ in range(1 if slow else options.runs))
-            ours = ours or best[0]
-            print(f"  {program:26}{best[0]:10.3f}{best[0] / ours:12.1f}{best[1]:10.0f}{best[1] / size:9.2f}", flush=True)
-            results.append({"case": name, "program": program, "seconds": best[0], "peak_mib": best[1]})
+            if slow and options.quick:
+                continue
+            runs = [run(command) for _ in range(1 if slow else options.runs)]
+            wall, cpu, peak = (min(figures) for figures in zip(*runs))
+            ours = ours or (wall, cpu)
+            ratios = f"{wall:8.3f}{wall / ours[0]:8.1f}{cpu:8.3f}{cpu / ours[1]:8.1f}"
+            print(f"  {program:26}{ratios}{peak:10.0f}{peak / size:9.2f}", flush=True)
+            results.append({"case": name, "program": program, "seconds": wall, "cpu_seconds": cpu, "peak_mib": peak})
         os.unlink(steps.name)
         print()
     if options.json:

@@ -11,4 +11,5 @@ file="$dir/flights-$rows.json"
 [ -f "$file" ] || python3 benches/table/generate.py "$rows" "$file"
 [ -d "$dir/venv" ] || python3 -m venv "$dir/venv"
 "$dir/venv/bin/python" -c 'import duckdb, polars' 2>/dev/null || "$dir/venv/bin/pip" --quiet install duckdb polars
-exec "$dir/venv/bin/python" benches/table/bench.py target/release/examples/pipeline "$file" "$@"
+"$dir/venv/bin/python" benches/table/bench.py target/release/examples/pipeline "$file" "$@"
+cargo bench --locked --quiet --bench pipeline

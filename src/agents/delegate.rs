@@ -1,18 +1,19 @@
 //! The tool `delegate_to_agent`: another agent does a task and its answer comes back as the tool's result.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    answer::{Answering, answer},
+    cast::Cast,
+    pools::{Loans, Pools},
     registry::{Agent, Registry, ToolRef},
     run::RunBounds,
+    solo::solo,
+    stage::{Made, Stage},
+    trail::Trail,
 };
 use crate::{
     job::{ErrorCode, JobError, Lane, Preview, RawJson},
@@ -25,17 +26,16 @@ const NAME: &str = "delegate_to_agent";
 /// How deep delegations may nest: past that an agent is not offered the tool.
 const MAX_DEPTH: u32 = 3;
 
-/// Lets an agent hand a task to another one. Made for one job: it numbers the job's delegations.
+/// Lets an agent hand a task to another one.
 pub struct DelegateToAgent {
     spec: ToolSpec,
     registry: Arc<Registry>,
     model: Arc<dyn ChatModel>,
     /// The built-in tools, without this one.
     tools: Vec<Arc<dyn Tool>>,
+    pools: Arc<Pools>,
     bounds: RunBounds,
     depth: u32,
-    /// Delegations of the job so far; shared by all depths.
-    made: Arc<AtomicU32>,
 }
 
 #[derive(Deserialize)]
@@ -45,15 +45,16 @@ struct Arguments {
 }
 
 impl DelegateToAgent {
-    /// The tool for one job. `tools` are the other built-in tools.
+    /// The tool. `tools` are the other built-in tools.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
         model: Arc<dyn ChatModel>,
         tools: Vec<Arc<dyn Tool>>,
+        pools: Arc<Pools>,
         bounds: RunBounds,
     ) -> Self {
-        Self { spec: spec(&registry), registry, model, tools, bounds, depth: MAX_DEPTH, made: Arc::default() }
+        Self { spec: spec(&registry), registry, model, tools, pools, bounds, depth: MAX_DEPTH }
     }
 
     /// The tools of the agent that a task goes to: where it may delegate further, one level less deep.
@@ -66,9 +67,9 @@ impl DelegateToAgent {
                 registry: self.registry.clone(),
                 model: self.model.clone(),
                 tools: self.tools.clone(),
+                pools: self.pools.clone(),
                 bounds: self.bounds,
                 depth: self.depth - 1,
-                made: self.made.clone(),
             }));
         }
         tools
@@ -138,30 +139,25 @@ impl Tool for DelegateToAgent {
         }
         let agent = self.find(&agent)?;
         let tools = self.tools_for(agent);
-        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
-        let step = format!("delegate:{number}");
-        let with = Answering {
+        let quiet =
+            CallContext { meter: context.meter, deadline: context.deadline, cancel: context.cancel, on_text: None };
+        // The step of the call is unique within the job: so are those of the delegation.
+        let scope = format!("{}delegate", context.step);
+        let stage = Stage {
+            cast: Cast { registry: &self.registry, pools: &self.pools, job: context.job, model: None, quiet },
             model: &*self.model,
             tools: &tools,
-            tool_context: ToolContext { ..*context },
-            call_context: CallContext {
-                meter: context.meter,
-                deadline: context.deadline,
-                cancel: context.cancel,
-                on_text: None,
-            },
-            bounds: self.bounds,
-            step: &step,
+            context: *context,
+            scope: &scope,
+            wall_clock: None,
+            loans: Loans::default(),
+            is_backed: false,
         };
-        let done = answer(agent, &task, &with).await?;
-        let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": done.text}));
-        let preview = Preview::text(&done.text);
-        Ok(ToolEnd::Done(ToolOutput {
-            result,
-            lane: Lane::Handoff,
-            preview,
-            summary: done.text,
-            warnings: done.warnings,
-        }))
+        // Its own steps are no decisions of the execution: the trail shows the call.
+        let (mut trail, mut made) = (Trail::new("", ""), Made::default());
+        let text = solo(&stage, self.bounds, agent, &task, &mut trail, &mut made).await?;
+        let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": text}));
+        let preview = Preview::text(&text);
+        Ok(ToolEnd::Done(ToolOutput { result, lane: Lane::Handoff, preview, summary: text, warnings: made.warnings }))
     }
 }

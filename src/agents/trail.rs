@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::analytics::Execution;
 use crate::{
     job::{ErrorCode, JobError, RawJson, Tokens},
-    store::SharedStore,
+    store::{SharedStore, Write},
 };
 
 /// What was decided or done.
@@ -25,6 +26,12 @@ pub enum TrailKind {
     Fallback,
     Tool,
     Stop,
+}
+
+/// This moment as trails write it: RFC 3339, UTC, always of one width, so that text sorts like time.
+#[must_use]
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
 /// One entry. What does not apply to its kind is absent.
@@ -68,9 +75,16 @@ impl TrailEntry {
     /// An entry of now.
     #[must_use]
     pub fn new(execution_id: &str, kind: TrailKind, duration: Duration) -> Self {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self { duration_ms: ms, ..Self::at(execution_id, kind, now()) }
+    }
+
+    /// An entry of the moment `timestamp`.
+    #[must_use]
+    pub fn at(execution_id: &str, kind: TrailKind, timestamp: String) -> Self {
         Self {
             execution_id: execution_id.to_owned(),
-            timestamp: jiff::Timestamp::now().to_string(),
+            timestamp,
             kind,
             agent_id: None,
             tier_level: None,
@@ -85,32 +99,107 @@ impl TrailEntry {
             reason: None,
             tokens: None,
             details: None,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: 0,
         }
     }
 }
 
-/// Where trails are kept, one list per execution.
+/// The entries of one execution as they come, to be written down together.
+#[derive(Debug, Clone)]
+pub struct Trail {
+    id: String,
+    /// The moment of the last step that is on record: entries that follow from it bear its time, also when the
+    /// walk is made again after a crash.
+    now: String,
+    entries: Vec<TrailEntry>,
+}
+
+impl Trail {
+    /// An empty trail of the execution `id` that began at `now`.
+    #[must_use]
+    pub fn new(id: &str, now: &str) -> Self {
+        Self { id: id.to_owned(), now: now.to_owned(), entries: Vec::new() }
+    }
+
+    /// The execution's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Sets the moment of what follows.
+    pub(super) fn tick(&mut self, now: &str) {
+        now.clone_into(&mut self.now);
+    }
+
+    /// A new entry at the end, to be filled in.
+    pub(super) fn add(&mut self, kind: TrailKind) -> &mut TrailEntry {
+        let at = self.entries.len();
+        self.entries.push(TrailEntry::at(&self.id, kind, self.now.clone()));
+        &mut self.entries[at]
+    }
+
+    /// Entries that were made elsewhere.
+    pub fn extend(&mut self, entries: impl IntoIterator<Item = TrailEntry>) {
+        self.entries.extend(entries);
+    }
+
+    /// Notes why the execution ended without an answer.
+    pub fn stop(&mut self, agent: Option<&str>, error: &JobError) {
+        let entry = self.add(TrailKind::Stop);
+        entry.agent_id = agent.map(str::to_owned);
+        entry.handoff_decision =
+            Some(error.details.get("reason").and_then(|reason| reason.as_str()).unwrap_or(error.code.as_str()).into());
+        entry.reason = Some(error.to_string());
+    }
+
+    /// The newest entry.
+    pub(super) fn last(&mut self) -> Option<&mut TrailEntry> {
+        self.entries.last_mut()
+    }
+
+    /// The entries, oldest first.
+    #[must_use]
+    pub fn entries(&self) -> &[TrailEntry] {
+        &self.entries
+    }
+}
+
+/// Where trails are kept, one list per execution, and what each execution came to.
 #[derive(Clone)]
 pub struct TrailStore {
     store: SharedStore,
     ttl: Duration,
 }
 
+/// Executions that are listed and summed up; older ones go.
+pub const MAX_EXECUTIONS: usize = 2000;
+
 impl TrailStore {
-    /// Trails in `store`, each kept for `ttl` after its last entry.
+    /// Trails in `store`, each kept for `ttl` after it was written.
     #[must_use]
     pub fn new(store: SharedStore, ttl: Duration) -> Self {
         Self { store, ttl }
     }
 
-    /// Adds an entry at the end of its execution's trail.
+    /// Writes a trail and what its execution came to, in one round trip. What an earlier attempt at the same
+    /// execution wrote is replaced.
     ///
     /// # Errors
     /// `internal` when the store fails.
-    pub async fn append(&self, entry: &TrailEntry) -> Result<(), JobError> {
-        let bytes = RawJson::of(entry).bytes().clone();
-        self.store.append(&key(&entry.execution_id), bytes, self.ttl).await.map_err(failed)
+    pub async fn keep(&self, entries: &[TrailEntry], execution: &Execution) -> Result<(), JobError> {
+        let trail = Write::Replace {
+            key: key(&execution.execution_id),
+            entries: entries.iter().map(|entry| RawJson::of(entry).bytes().clone()).collect(),
+            ttl: self.ttl,
+        };
+        let index = Write::Push {
+            key: INDEX.into(),
+            entry: RawJson::of(execution).bytes().clone(),
+            keep: MAX_EXECUTIONS,
+            ttl: self.ttl,
+        };
+        self.store.write(vec![trail, index]).await.map_err(failed)
     }
 
     /// The trail of an execution, oldest first; empty when nothing is known of it.
@@ -121,7 +210,23 @@ impl TrailStore {
         let lines = self.store.list(&key(execution_id)).await.map_err(failed)?;
         lines.iter().map(|line| serde_json::from_slice(line).map_err(failed)).collect()
     }
+
+    /// What the latest executions came to, newest first, each once; of one mode where `mode` names it.
+    ///
+    /// # Errors
+    /// `internal` when the store fails.
+    pub async fn executions(&self, mode: Option<&str>) -> Result<Vec<Execution>, JobError> {
+        let lines = self.store.list(INDEX).await.map_err(failed)?;
+        let mut seen = rustc_hash::FxHashSet::default();
+        let all = lines.iter().rev().filter_map(|line| serde_json::from_slice::<Execution>(line).ok());
+        Ok(all
+            .filter(|execution| seen.insert(execution.execution_id.clone()))
+            .filter(|execution| mode.is_none_or(|mode| execution.mode == mode))
+            .collect())
+    }
 }
+
+const INDEX: &str = "handoff-executions";
 
 fn key(execution_id: &str) -> String {
     format!("handoffs:{execution_id}")
@@ -137,13 +242,32 @@ mod tests {
     use crate::store::MemoryStore;
 
     #[tokio::test]
-    async fn a_trail_holds_its_own_execution_only_oldest_first() {
+    async fn a_trail_holds_its_own_execution_only_oldest_first_and_once() {
         let trails = TrailStore::new(MemoryStore::new(1 << 20), Duration::from_secs(60));
-        for (execution, kind) in [("a", TrailKind::Tag), ("b", TrailKind::Stop), ("a", TrailKind::Select)] {
-            trails.append(&TrailEntry::new(execution, kind, Duration::ZERO)).await.unwrap();
-        }
+        let run =
+            |id: &str, mode: &str| Execution { execution_id: id.into(), mode: mode.into(), ..Execution::default() };
+        let trail = |id: &str, kinds: &[TrailKind]| {
+            let mut trail = Trail::new(id, "2026-01-01T00:00:00Z");
+            kinds.iter().for_each(|kind| {
+                trail.add(*kind);
+            });
+            trail
+        };
+        let write = async |id: &str, mode: &str, kinds: &[TrailKind]| {
+            trails.keep(trail(id, kinds).entries(), &run(id, mode)).await.unwrap();
+        };
+        write("a", "network", &[TrailKind::Transfer]).await;
+        write("b", "tiers", &[TrailKind::Stop]).await;
+        // The same execution again, further than before.
+        write("a", "network", &[TrailKind::Transfer, TrailKind::Execute]).await;
         let kinds: Vec<_> = trails.list("a").await.unwrap().iter().map(|entry| entry.kind).collect();
-        assert_eq!(kinds, [TrailKind::Tag, TrailKind::Select]);
+        assert_eq!(kinds, [TrailKind::Transfer, TrailKind::Execute]);
         assert!(trails.list("c").await.unwrap().is_empty());
+        let ids = async |mode| -> Vec<String> {
+            trails.executions(mode).await.unwrap().into_iter().map(|execution| execution.execution_id).collect()
+        };
+        assert_eq!(ids(None).await, ["a", "b"]);
+        assert_eq!(ids(Some("tiers")).await, ["b"]);
+        assert!(ids(Some("pool")).await.is_empty());
     }
 }

@@ -117,6 +117,9 @@ pub(super) async fn run(settings: &Settings, command: Command) -> Result<(), Fai
                 crate::job::ErrorCode::InvalidJob => Failure::Usage(error.message),
                 _ => Failure::Failed(error.to_string()),
             })?;
+            if let Some(warning) = &decision.record.embedder_fallback {
+                eprintln!("warning: {warning}");
+            }
             show(&decision, json)
         }
     }

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
-    agents::{self, LiveRegistry, RouteOptions, RunBounds, Toolbox, TrailStore},
+    agents::{self, Conversations, LiveRegistry, Pools, RouteOptions, RunBounds, Scope, Toolbox, TrailStore},
     embed, http,
     job::Event,
-    lanes::Handoffs,
+    lanes::{HandoffOptions, Handoffs},
     llm::{Cached, ChatModel, Circuit, OpenAi, ReplyStore, StoreReplies},
     net::{self, Credentials, Egress},
     planner::{ModelPlanner, Planner, Reference, RulesPlanner},
@@ -20,7 +20,7 @@ use crate::{
     table,
     telemetry::Metrics,
     tools::{ExecutePipeline, OpenApiAction, PatchWorkflow, Sources, mcp::Servers},
-    worker::Runner,
+    worker::{Runner, Tally},
     workflow,
 };
 
@@ -73,11 +73,14 @@ pub(super) async fn redis_queue(settings: &Settings) -> Result<SharedQueue, Fail
     Ok(queue)
 }
 
-/// A runner without a queue.
-pub(super) fn local_runner(settings: Arc<Settings>) -> Result<Runner, Failure> {
+/// A runner without a queue. `chat` stands in for the configured model.
+pub(super) fn local_runner(settings: Arc<Settings>, chat: Option<Arc<dyn ChatModel>>) -> Result<Runner, Failure> {
     let store: SharedStore = MemoryStore::new(settings.store.memory_max_bytes);
     let artifacts = artifacts(&settings, store.clone());
-    let model = model(&settings, &store)?.map(|model| Cached::wrap(model, &settings, None));
+    let model = match chat {
+        Some(chat) => Some(chat),
+        None => model(&settings, &store)?.map(|model| Cached::wrap(model, &settings, None)),
+    };
     let registry = registry(&settings)?;
     runner(settings, store, artifacts, None, model, registry)
 }
@@ -189,9 +192,39 @@ fn runner(
         model: model.clone(),
         tools: vec![pipeline_tool.clone(), patch_tool.clone(), Arc::new(openapi_tool)],
         toolbox,
-        bounds: RunBounds { max_turns: settings.llm.max_turns, max_repeats: limits::MAX_REPEATS },
+        pools: Arc::new(Pools::new(store.clone(), Duration::from_secs(settings.queue.lease_secs))),
+        conversations: Conversations::new(store.clone(), Duration::from_secs(settings.results.session_ttl_secs)),
+        options: handoff_options(&settings),
     });
-    Ok(Runner { settings, planner, model, pipeline_tool, patch_tool, sources, handoffs, store, artifacts })
+    Ok(Runner {
+        settings,
+        planner,
+        model,
+        pipeline_tool,
+        patch_tool,
+        sources,
+        handoffs,
+        store,
+        artifacts,
+        tally: Tally::default(),
+    })
+}
+
+fn handoff_options(settings: &Settings) -> HandoffOptions {
+    let network = &settings.network;
+    HandoffOptions {
+        agent: RunBounds::of_agent(settings.llm.max_turns, limits::MAX_REPEATS),
+        network: RunBounds {
+            scope: Scope::Network,
+            max_turns: network.max_turns,
+            max_handoffs: network.max_handoffs,
+            max_repeats: limits::MAX_REPEATS,
+        },
+        network_timeout_secs: network.timeout_secs,
+        sticky: network.sticky,
+        num_tiers: settings.tiers.num_tiers,
+        skip_to_required: settings.tiers.skip_to_required,
+    }
 }
 
 /// Addresses of our own parts: no plan may reach them, whatever `egress.allow` says.
@@ -231,7 +264,8 @@ impl Parts {
             },
         };
         let agents = self.agents.clone();
-        http::App::new(self.settings.clone(), self.queue.clone(), fetch, run, agents, metrics, checks)
+        let kept = http::Kept { artifacts: fetch, store: self.runner.store.clone() };
+        http::App::new(self.settings.clone(), self.queue.clone(), kept, run, agents, metrics, checks)
     }
 }
 

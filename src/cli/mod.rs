@@ -11,9 +11,12 @@ mod jobs;
 mod output;
 mod queue;
 mod replay;
+mod replies;
 mod run;
 mod serve;
 mod submit;
+mod tools;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -54,6 +57,9 @@ enum Command {
     /// List and check the agents; find the one for a prompt
     #[command(subcommand)]
     Agents(agents::Command),
+    /// List promoted tools (pipelines that worked twice), show one, switch it off and on
+    #[command(subcommand, after_help = "Example:\n  agent-runner tools list")]
+    Tools(tools::Command),
     /// Measure decisions over a labelled file
     #[command(subcommand, after_help = "Example:\n  agent-runner eval intents tests/data/intents.jsonl")]
     Eval(eval::Command),
@@ -120,6 +126,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             Command::Queue(command) => queue::run(settings, command).await,
             Command::Replay(args) => replay::run(settings, args).await,
             Command::Agents(command) => agents::run(&settings, command).await,
+            Command::Tools(command) => tools::run(settings, command).await,
             Command::Eval(command) => eval::run(settings, command).await,
             Command::Config(command) => config::run(&settings, &command),
             Command::Completions(_) => Ok(()),

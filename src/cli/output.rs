@@ -68,12 +68,28 @@ pub(super) fn result(value: &Value) {
         line(clean(value["message"].as_str().unwrap_or_default()));
         return;
     }
+    if let Some(words) = spoken(value) {
+        line(clean(&words));
+        return;
+    }
     match (&value["data"], &value["operations"]) {
         (Value::Array(rows), _) if rows.iter().all(Value::is_object) && !rows.is_empty() => data(rows),
         (Value::Object(row), _) => data(&[Value::Object(row.clone())]),
         (Value::Null, Value::Array(operations)) => patch(value, operations),
         (Value::Null, _) => json(value),
         (data, _) => json(data),
+    }
+}
+
+/// What an agent said, of a handoff that has an answer.
+fn spoken(value: &Value) -> Option<String> {
+    match value["mode"].as_str()? {
+        "tiers" => match &value["result"] {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        },
+        _ => value["answer"].as_str().map(str::to_owned),
     }
 }
 

@@ -48,7 +48,9 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
     let job = job.map_err(|rejected| Failure::Failed(format!("{job_id} was never run: {}", rejected.error)))?;
     let store = assemble::store(settings)?;
     let journal = || Journal::replay(store.clone(), job_id);
-    let asked = journal().has(&["turn:", "intent"], &Meter::default()).await;
+    // The offline planner puts the turns of a patch on record too.
+    let steps: &[&str] = if made_offline(&original) { &["intent"] } else { &["turn:", "intent", "ask:"] };
+    let asked = journal().has(steps, &Meter::default()).await;
     let asked = asked.map_err(|e| Failure::Failed(e.to_string()))?;
     let chat = asked.then(|| Arc::new(NoModel) as Arc<dyn ChatModel>);
     let (runner, artifacts) = assemble::replayer(settings, queue.clone(), store.clone(), chat)?;
@@ -66,6 +68,12 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
         eprintln!("{line}");
     }
     Err(Failure::Told)
+}
+
+/// Whether no model had a part in the plan of a job.
+fn made_offline(document: &RawJson) -> bool {
+    let head: Value = document.to_value().unwrap_or_default();
+    matches!(head["metadata"]["plan"]["source"].as_str(), Some("rules" | "ready"))
 }
 
 /// A result document with its result in it, also where that is kept apart for its size.

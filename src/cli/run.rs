@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, assemble, output};
+use super::{Failure, assemble, output, replies::Replies, watch::Watch};
 use crate::{
-    job::{Event, Job, JobId, JobResult, RawJson, Status},
+    job::{Event, Job, JobId, JobResult, RawJson, Status, in_plain_words},
+    llm::ChatModel,
     settings::Settings,
     table,
 };
@@ -22,6 +23,8 @@ use crate::{
   agent-runner run --prompt 'average price by airline' --data examples/flights.json
   cat flights.csv | agent-runner run --prompt 'top 5 by price' --data - --json
   agent-runner run --prompt 'ask an expert: why is my deploy failing?' --agents examples/agents.yaml
+  agent-runner run examples/handoffs/triage.json --agents examples/handoffs/triage.yaml \\
+    --replies examples/handoffs/triage.jsonl --watch
   agent-runner run --prompt 'add an email step after fetch' --workflow examples/workflow.json")]
 pub(super) struct Args {
     /// A job document; - reads it from stdin
@@ -39,6 +42,12 @@ pub(super) struct Args {
     /// The agents file
     #[arg(long, value_name = "FILE")]
     agents: Option<PathBuf>,
+    /// Take the model's replies from a file instead of a model: one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    replies: Option<PathBuf>,
+    /// Show on stderr what happens while it happens
+    #[arg(long)]
+    watch: bool,
     /// Plan and check only
     #[arg(long)]
     dry_run: bool,
@@ -70,7 +79,9 @@ pub(super) async fn run(mut settings: Settings, args: Args) -> Result<(), Failur
         std::fs::metadata(path).map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))?;
         settings.agents.file = path.display().to_string();
     }
-    let runner = assemble::local_runner(Arc::new(settings))?;
+    let replies = args.replies.as_deref().map(Replies::load).transpose()?.map(Arc::new);
+    let model = replies.clone().map(|replies| replies as Arc<dyn ChatModel>);
+    let runner = assemble::local_runner(Arc::new(settings), model)?;
     let stop = CancellationToken::new();
     let interrupted = stop.clone();
     let watch = tokio::spawn(async move {
@@ -78,8 +89,17 @@ pub(super) async fn run(mut settings: Settings, args: Args) -> Result<(), Failur
             interrupted.cancel();
         }
     });
-    let result = runner.run_alone(&job, stop, &|_: Event| {}).await;
+    let shown = args.watch.then(Watch::default);
+    let emit = |event: Event| {
+        if let Some(shown) = &shown {
+            shown.show(&event);
+        }
+    };
+    let result = runner.run_alone(&job, stop, &emit).await;
     watch.abort();
+    if let Some(left) = replies.map(|replies| replies.left()).filter(|left| *left > 0) {
+        eprintln!("warning: {left} replies of the file were not asked for");
+    }
     print(&result, args.table || (std::io::stdout().is_terminal() && !args.json));
     if result.status == Status::Completed { Ok(()) } else { Err(Failure::Told) }
 }
@@ -93,8 +113,9 @@ fn document(args: &Args) -> Result<Bytes, Failure> {
         None => "{}".to_owned(),
     };
     // Large members stay text: only the small ones given here become values.
-    let mut document: indexmap::IndexMap<String, Box<RawValue>> = serde_json::from_str(&text)
-        .map_err(|e| Failure::Usage(format!("the job document is not a JSON object: {e}")))?;
+    let mut document: indexmap::IndexMap<String, Box<RawValue>> = serde_json::from_str(&text).map_err(|e| {
+        Failure::Usage(format!("the job document is not a JSON object: {}", in_plain_words(&e.to_string())))
+    })?;
     if !document.contains_key("job_id") {
         members.insert("job_id".into(), JobId::random().as_str().into());
     }

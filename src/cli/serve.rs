@@ -13,7 +13,7 @@ use crate::{
     http, intent,
     settings::Settings,
     telemetry,
-    worker::{Drained, Pool},
+    worker::{self, Drained, Pool},
 };
 
 /// Work on the queue until told to stop, with health, metrics and the API beside it
@@ -58,6 +58,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
         tokio::spawn(async move { registry.watch(closing).await })
     };
     let server = tokio::spawn(http::serve(app, listener, closing.clone()));
+    let tally = tokio::spawn(worker::record(parts.runner.clone(), parts.queue.clone(), closing.clone()));
     tracing::info!(
         bind = %bind,
         concurrency = settings.worker.concurrency,
@@ -78,7 +79,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     let (drained, ()) = tokio::join!(pool.run(stop, at_once), drain);
     parts.queue.close().await;
     closing.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(server, watcher) }).await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(server, watcher, tally) }).await;
     match drained {
         Drained::Finished => tracing::info!("stopped; every running job has finished"),
         Drained::HandedBack => tracing::info!("stopped; running jobs were handed back to the queue"),

@@ -3,6 +3,7 @@
 //! An [`Embedder`] learns the profiles once ([`Embedder::fit`]); what it learned answers any number of texts.
 
 mod dense;
+mod fallback;
 mod features;
 mod index;
 mod lexical;
@@ -20,6 +21,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 pub use dense::{Aggregate, Dense, Encoder};
+use fallback::Fallback;
 pub(crate) use features::stems;
 pub use index::VectorIndex;
 pub use lexical::{Lexical, likeness};
@@ -59,6 +61,11 @@ pub trait Embedder: Send + Sync {
     /// # Errors
     /// `llm_*` where vectors come from a server.
     async fn fit(&self, profiles: &[Profile]) -> Result<Arc<dyn Fitted>, JobError>;
+
+    /// What whoever gets a result by it should know.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 }
 
 /// An embedder that has learned its profiles.
@@ -90,7 +97,12 @@ pub fn from_settings(
         EmbeddingsProvider::Openai => Arc::new(OpenAiEncoder::new(client.clone(), settings)),
         EmbeddingsProvider::Local => local(settings.embeddings.directory.as_deref().unwrap_or_default().as_ref())?,
     };
-    Ok(Arc::new(Dense::new(encoder, settings.embeddings.aggregate, store.map(VectorCache::new))))
+    let dense = Arc::new(Dense::new(encoder, settings.embeddings.aggregate, store.map(VectorCache::new)));
+    // Who did not ask for a server's vectors is not told that there are none, but served without.
+    Ok(match settings.embeddings.provider {
+        EmbeddingsProvider::Auto => Arc::new(Fallback::new(dense)),
+        _ => dense,
+    })
 }
 
 #[cfg(feature = "local-embeddings")]

@@ -169,7 +169,7 @@ impl OpenAiEncoder {
         }
         let (code, retry, halve) = match status.as_u16() {
             401 | 403 => (ErrorCode::LlmAuth, false, false),
-            404 => (ErrorCode::LlmUnavailable, false, false),
+            404 | 405 | 501 => (ErrorCode::LlmUnavailable, false, false),
             429 if said.contains("quota") => (ErrorCode::LlmQuota, false, false),
             429 => (ErrorCode::LlmRateLimited, true, false),
             // Some servers answer 500 to a batch that is too long for them.

@@ -9,19 +9,19 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     App,
     body::{self, Media},
-    extract::PathText,
+    extract::{PathText, Query},
     problem::Problem,
     submit::{long_permit, stopping},
 };
 use crate::{
-    agents::{self, Decision, Listing, RouteRequest, RouteResult},
-    job::{ErrorCode, JobError, JobId, Meter},
+    agents::{self, Analytics, Decision, Execution, Listing, RouteRequest, RouteResult},
+    job::{ErrorCode, JobError, JobId, Meter, in_plain_words},
     llm::CallContext,
 };
 
@@ -47,8 +47,12 @@ struct Ask {
 
 impl Ask {
     fn parse(text: &Bytes, max_prompt_bytes: usize) -> Result<Self, Problem> {
-        let ask: Self = serde_json::from_slice(text)
-            .map_err(|error| Problem::bad_request(format!("the body is not {{\"prompt\": \"…\"}}: {error}")))?;
+        let ask: Self = serde_json::from_slice(text).map_err(|error| {
+            Problem::bad_request(format!(
+                "the body is not {{\"prompt\": \"…\"}}: {}",
+                in_plain_words(&error.to_string())
+            ))
+        })?;
         if ask.prompt.trim().is_empty() {
             return Err(Problem::bad_request("`prompt` is blank: say what is to be done"));
         }
@@ -78,14 +82,32 @@ pub(super) async fn route(
     let text = body::read(&headers, body, &app.settings.http).await?;
     let ask = Ask::parse(&text, app.settings.worker.max_prompt_bytes)?;
     let _held = long_permit(&app)?;
+    Ok(Json(answered(&app, &ask).await?))
+}
+
+/// Who would take `prompt`, with the best `show_top_n` scores.
+pub(super) async fn chosen(app: &App, prompt: &str, show_top_n: usize) -> Result<RouteResult, Problem> {
+    let ask = Ask { prompt: prompt.to_owned(), threshold: None, show_top_n: Some(show_top_n), dry_run: None };
+    answered(app, &ask).await
+}
+
+async fn answered(app: &App, ask: &Ask) -> Result<RouteResult, Problem> {
     let decision = tokio::select! {
-        decision = decide(&app, &ask) => decision.map_err(undecided)?,
+        decision = decide(app, ask) => decision.map_err(undecided)?,
         () = app.closing.cancelled() => return Err(stopping("the server stopped before it had decided: ask again")),
     };
-    for entry in decision.trail() {
-        app.agents.trails.append(&entry).await.map_err(|error| Problem::store_unavailable(&error.message))?;
-    }
-    Ok(Json(decision.result(None)))
+    let chosen = decision.winner().map(str::to_owned);
+    let execution = Execution {
+        execution_id: decision.record.execution_id.clone(),
+        mode: "route".into(),
+        started_at: decision.trail().first().map(|entry| entry.timestamp.clone()).unwrap_or_default(),
+        outcome: if chosen.is_some() { "ok" } else { ErrorCode::NoAgent.as_str() }.into(),
+        agent_id: chosen,
+        ..Execution::default()
+    };
+    let kept = app.agents.trails.keep(&decision.trail(), &execution).await;
+    kept.map_err(|error| Problem::store_unavailable(&error.message))?;
+    Ok(decision.result(None))
 }
 
 async fn decide(app: &App, ask: &Ask) -> Result<Decision, JobError> {
@@ -103,6 +125,30 @@ fn undecided(error: JobError) -> Problem {
         ErrorCode::Cancelled => stopping("the server stopped before it had decided: ask again"),
         code => Problem::new(StatusCode::BAD_GATEWAY, code.as_str(), error.message),
     }
+}
+
+/// What `GET /v1/handoffs` answers with.
+#[derive(Serialize)]
+pub(super) struct Handoffs {
+    /// Newest first, at most `limit`.
+    handoffs: Vec<Execution>,
+    /// Over all that are still listed, of the mode asked for.
+    analytics: Analytics,
+}
+
+/// `GET /v1/handoffs?mode=&limit=`: the latest executions, and what they come to together.
+pub(super) async fn executions(State(app): State<App>, query: Query) -> Result<Json<Handoffs>, Problem> {
+    let mode = query.get("mode").filter(|mode| !mode.is_empty());
+    if let Some(other) = mode.filter(|mode| !["route", "tiers", "network", "pool"].contains(mode)) {
+        let found: String = other.chars().take(40).collect();
+        return Err(Problem::bad_request(format!("`mode` must be route, tiers, network or pool, found {found:?}")));
+    }
+    let limit = query.number("limit", 1, 1000)?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(50);
+    let found = app.agents.trails.executions(mode).await;
+    let mut handoffs = found.map_err(|error| Problem::store_unavailable(&error.message))?;
+    let analytics = agents::analytics(&handoffs);
+    handoffs.truncate(limit);
+    Ok(Json(Handoffs { handoffs, analytics }))
 }
 
 /// `GET /v1/handoffs/{execution_id}`: every decision of an execution, oldest first.

@@ -14,6 +14,7 @@ use crate::{
     job::{Job, JobResult},
     queue::SharedQueue,
     settings::Settings,
+    store::{Series, SharedStore},
     telemetry::Metrics,
 };
 
@@ -71,6 +72,15 @@ pub struct AgentsApi {
     pub trails: TrailStore,
 }
 
+/// What outlives jobs, as far as the HTTP side reads it.
+#[derive(Clone)]
+pub struct Kept {
+    /// Where `artifact://` and `cas://` lead.
+    pub artifacts: FetchFn,
+    /// Journals and the sums behind the charts.
+    pub store: SharedStore,
+}
+
 /// Everything the HTTP side needs from the rest of the process. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -78,8 +88,10 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The queue.
     pub queue: SharedQueue,
-    /// Where `artifact://` and `cas://` lead.
-    pub artifacts: FetchFn,
+    /// Artifacts, journals, sums.
+    pub kept: Kept,
+    /// Sums by minute, for charts.
+    pub series: Series,
     /// Runs a job in process.
     pub run: RunFn,
     /// The agents, the choice among them and its trail.
@@ -104,7 +116,7 @@ impl App {
     pub fn new(
         settings: Arc<Settings>,
         queue: SharedQueue,
-        artifacts: FetchFn,
+        kept: Kept,
         run: RunFn,
         agents: AgentsApi,
         metrics: Metrics,
@@ -115,7 +127,8 @@ impl App {
         Self {
             settings,
             queue,
-            artifacts,
+            series: Series::new(kept.store.clone()),
+            kept,
             run,
             agents,
             metrics,

@@ -43,7 +43,7 @@ pub(super) async fn get(
 }
 
 async fn find(app: &App, reference: &str) -> Result<Option<Bytes>, Problem> {
-    let kept = (app.artifacts)(reference.to_owned()).await.map_err(|error| Problem::store_unavailable(&error))?;
+    let kept = (app.kept.artifacts)(reference.to_owned()).await.map_err(|error| Problem::store_unavailable(&error))?;
     let Some(id) = reference.strip_prefix("artifact://") else { return Ok(kept) };
     match (kept, JobId::parse(id)) {
         // A result small enough to stand in its document is kept there alone, under the job's id.

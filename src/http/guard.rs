@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{App, Peer, problem::Problem};
+use super::{App, Peer, dashboard, problem::Problem};
 use crate::{settings::Http, telemetry::names};
 
 /// Set on every answer that does not set them itself. Answers are for programs: a browser may neither run,
@@ -61,10 +61,13 @@ pub(super) async fn admit(State(app): State<App>, request: Request, next: Next) 
         host_is_ours(request.headers(), settings)
             .and_then(|()| origin_is_ours(request.method(), request.headers()))
             .and_then(|()| has_allowance(&app, &request))
-            .and_then(|()| token_is_right(request.headers(), settings))
+            .and_then(|()| token_is_right(&request, settings))
     };
     match verdict {
         Ok(()) => next.run(request).await,
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
+            dashboard::sign_in_first(&request).unwrap_or_else(|| problem.into_response())
+        }
         Err(problem) => problem.into_response(),
     }
 }
@@ -153,8 +156,12 @@ fn has_allowance(app: &App, request: &Request) -> Result<(), Problem> {
     .with_header(header::RETRY_AFTER, "1"))
 }
 
-fn token_is_right(headers: &HeaderMap, settings: &Http) -> Result<(), Problem> {
+fn token_is_right(request: &Request, settings: &Http) -> Result<(), Problem> {
+    let headers = request.headers();
     let Some(token) = &settings.token else { return Ok(()) };
+    if dashboard::is_open(request.uri().path()) || dashboard::is_signed_in(headers, settings) {
+        return Ok(());
+    }
     let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?));
     let Some(given) = given else {
         return Err(unauthorized("this endpoint needs `Authorization: Bearer <token>`", "Bearer"));

@@ -1,4 +1,4 @@
-//! The side server: health, metrics and the API.
+//! The side server: health, metrics, the API and the dashboard.
 //!
 //! Handlers translate between HTTP and the queue, and decide nothing about jobs. Every error is a problem
 //! document; every request passes `guard` first. [`router::routes`](router) lists what there is.
@@ -7,6 +7,7 @@ mod agents;
 mod app;
 mod artifacts;
 mod body;
+mod dashboard;
 mod events;
 mod extract;
 mod guard;
@@ -20,7 +21,7 @@ mod serve;
 mod stall;
 mod submit;
 
-pub use app::{AgentsApi, App, Check, CheckFn, Checks, FetchFn, RunFn};
+pub use app::{AgentsApi, App, Check, CheckFn, Checks, FetchFn, Kept, RunFn};
 pub use problem::Problem;
 pub use router::{paths, router};
 pub use serve::{Peer, serve};

@@ -55,6 +55,16 @@ impl Problem {
         .with_header(header::RETRY_AFTER, "2")
     }
 
+    /// The status it is sent with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What was wrong and what to do.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Adds the one header that the status asks for: a challenge, or when to try again.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {

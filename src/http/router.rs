@@ -7,9 +7,9 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use super::{App, agents, artifacts, events, guard, health, jobs, openapi, problem::Problem, submit};
+use super::{App, agents, artifacts, dashboard, events, guard, health, jobs, openapi, problem::Problem, submit};
 
-/// Path patterns and what answers them. `openapi.json` describes each, and a test holds the two together.
+/// Path patterns of the API and what answers them. `openapi.json` describes each, and a test holds the two together.
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/health", get(health::health)),
@@ -30,12 +30,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/queue/resume", post(jobs::resume)),
         ("/v1/agents", get(agents::list)),
         ("/v1/agents/route", post(agents::route)),
+        ("/v1/handoffs", get(agents::executions)),
         ("/v1/handoffs/{execution_id}", get(agents::trail)),
         ("/v1/artifacts/{*reference}", get(artifacts::get)),
     ]
 }
 
-/// The patterns of all routes.
+/// The patterns of all routes of the API.
 #[must_use]
 pub fn paths() -> Vec<&'static str> {
     routes().into_iter().map(|(path, _)| path).collect()
@@ -45,6 +46,7 @@ pub fn paths() -> Vec<&'static str> {
 pub fn router(app: App) -> Router {
     routes()
         .into_iter()
+        .chain(dashboard::routes())
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

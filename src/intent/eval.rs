@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{Facts, classify};
-use crate::job::IntentKind;
+use crate::job::{IntentKind, in_plain_words};
 
 /// Share of right answers that the calibrated threshold must keep.
 const PRECISION: f64 = 0.98;
@@ -74,8 +74,8 @@ pub struct ReadError {
 pub fn evaluate(text: &str, set: Option<&str>) -> Result<Evaluation, ReadError> {
     let mut lines = Vec::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let line: Line =
-            serde_json::from_str(line).map_err(|error| ReadError { number: at + 1, reason: error.to_string() })?;
+        let line: Line = serde_json::from_str(line)
+            .map_err(|error| ReadError { number: at + 1, reason: in_plain_words(&error.to_string()) })?;
         if set.is_none_or(|set| line.set.as_deref() == Some(set)) {
             lines.push(line);
         }

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorCode, Job, JobError};
+use super::{ErrorCode, Job, JobError, ToolCallRecord};
 
 /// Upper bounds a producer sets for one job. Absent means no bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -52,13 +52,15 @@ pub struct Meter {
     budget: Budget,
     owner: Option<Box<str>>,
     spend: Mutex<Spend>,
+    /// Tool calls that were paid for and could not be read.
+    unreadable: Mutex<Vec<ToolCallRecord>>,
 }
 
 impl Meter {
     /// A meter at zero.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        Self { budget, owner: None, spend: Mutex::default() }
+        Self { budget, ..Self::default() }
     }
 
     /// A meter at zero for `job`, in its owner's name.
@@ -95,6 +97,17 @@ impl Meter {
     /// Notes that our own response cache answered.
     pub fn note_cache_hit(&self) {
         self.spend.lock().response_cache_hit = true;
+    }
+
+    /// Notes a tool call of a model that could not be read, so that nobody made it.
+    pub fn note_unreadable(&self, call: ToolCallRecord) {
+        self.unreadable.lock().push(call);
+    }
+
+    /// The tool calls that could not be read since this was last asked.
+    #[must_use]
+    pub fn take_unreadable(&self) -> Vec<ToolCallRecord> {
+        std::mem::take(&mut *self.unreadable.lock())
     }
 
     /// Sets the sums to what a journal says had been spent.

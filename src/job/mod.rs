@@ -12,6 +12,7 @@ mod outcome;
 mod preview;
 mod raw;
 mod signal;
+mod words;
 
 pub use budget::{Budget, Meter, Spend, Tokens};
 pub use envelope::{Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority, Token};
@@ -19,7 +20,11 @@ pub use error::{ErrorCode, JobError, Rejected};
 pub use event::{Event, EventKind};
 pub use handoff::Handoff;
 pub use id::JobId;
-pub use outcome::{Intent, IntentKind, IntentSource, JobResult, Lane, Metadata, Status, ToolCallRecord, ToolStatus};
+pub use outcome::{
+    Intent, IntentKind, IntentSource, JobResult, Lane, Metadata, PlanOrigin, PlanSource, Status, ToolCallRecord,
+    ToolStatus,
+};
 pub use preview::{PatchPreview, Preview};
 pub use raw::RawJson;
 pub use signal::completion_signal;
+pub use words::in_plain_words;

@@ -105,6 +105,33 @@ pub struct Intent {
     pub source: IntentSource,
 }
 
+/// Where a plan came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanSource {
+    /// The job brought it.
+    Ready,
+    /// The offline grammar.
+    Rules,
+    /// A model.
+    Model,
+    /// A promoted tool, without a model.
+    Promoted,
+}
+
+/// Where the plan of a job came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanOrigin {
+    /// Who made it.
+    pub source: PlanSource,
+    /// The promoted tool it was taken from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tool: Option<String>,
+    /// What filled that tool's parameters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub arguments: Option<RawJson>,
+}
+
 /// How a tool call went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,6 +168,8 @@ pub struct ToolCallRecord {
 pub struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanOrigin>,
     pub tool_calls: Vec<ToolCallRecord>,
     pub tokens_used: u64,
     pub tokens: Tokens,

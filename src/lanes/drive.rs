@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     job::{ErrorCode, Event as JobEvent, EventKind, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ToolCall},
@@ -33,6 +35,19 @@ pub struct Drive<'a> {
     pub call_context: CallContext<'a>,
     /// Bounds of the loop.
     pub bounds: Bounds,
+    /// Whether arguments may stand in traces.
+    pub capture_content: bool,
+}
+
+/// What is on record of a call. Its output is not: calling again is safe, since tools with lasting effects keep their
+/// own marks.
+#[derive(Serialize, Deserialize)]
+enum OnRecord {
+    Done,
+    /// A mendable error is part of what the model was told. An error that the job retries must happen again.
+    Failed(JobError),
+    /// What was looked up may be another thing by now.
+    Told(String),
 }
 
 impl Drive<'_> {
@@ -44,26 +59,32 @@ impl Drive<'_> {
         let mut calls_made = 0_u32;
         loop {
             event = match turns.next(event) {
-                Action::Plan => Event::Planned(self.plan(&turns).await?),
-                Action::Call(call) => {
-                    calls_made += 1;
-                    // A second patch would be checked against a workflow that the first has changed.
-                    if output.as_ref().is_some_and(|done| done.lane == Lane::Patch) {
-                        record.skip(&call);
-                        let content = "skipped: this job has changed the workflow already".to_owned();
-                        event = Event::Called(Ok(ToolReport { ok: true, content }));
-                        continue;
+                Action::Plan => {
+                    let turn = self.plan(&turns, record).await?;
+                    Event::Planned { reads: self.reads(&turn), turn }
+                }
+                // A second patch would be checked against a workflow that the first has changed.
+                Action::Call(calls) if output.as_ref().is_some_and(|done| done.lane == Lane::Patch) => {
+                    calls.iter().for_each(|call| record.skip(call));
+                    let skipped = || Ok(ToolReport::done("skipped: this job has changed the workflow already"));
+                    Event::Called(calls.iter().map(|_| skipped()).collect())
+                }
+                Action::Call(calls) => {
+                    let ends = self.calls(&calls, calls_made + 1, record).await;
+                    calls_made += u32::try_from(calls.len()).unwrap_or(u32::MAX);
+                    let mut reports = Vec::with_capacity(ends.len());
+                    for end in ends {
+                        reports.push(match end {
+                            Ok(ToolEnd::Park(pending)) => return Ok(LaneEnd::Parked(pending)),
+                            Ok(ToolEnd::Told(text)) => Ok(ToolReport::told(text)),
+                            Ok(ToolEnd::Done(done)) => {
+                                record.warnings.extend(done.warnings.iter().cloned());
+                                Ok(ToolReport::done(output.insert(done).summary.as_str()))
+                            }
+                            Err(error) => Err(error),
+                        });
                     }
-                    match self.call(&call, calls_made, record).await {
-                        Ok(ToolEnd::Park(pending)) => return Ok(LaneEnd::Parked(pending)),
-                        Ok(ToolEnd::Done(done)) => {
-                            let report = ToolReport { ok: true, content: done.summary.clone() };
-                            record.warnings.extend(done.warnings.iter().cloned());
-                            output = Some(done);
-                            Event::Called(Ok(report))
-                        }
-                        Err(error) => Event::Called(Err(error)),
-                    }
+                    Event::Called(reports)
                 }
                 Action::Finish => return output.map(LaneEnd::from).ok_or_else(no_output),
                 Action::Answer(text) => return Ok(answer(&text)),
@@ -72,12 +93,14 @@ impl Drive<'_> {
         }
     }
 
-    async fn plan(&self, turns: &Turns) -> Result<Turn, JobError> {
+    async fn plan(&self, turns: &Turns, record: &mut Record) -> Result<Turn, JobError> {
         let made = turns.transcript().len();
         let next = self.planner.next(&self.brief, turns.transcript(), &self.call_context);
         let turn = if self.on_record {
             let context = &self.tool_context;
-            context.journal.step(&format!("turn:{made}"), context.meter, next).await?
+            let turn = context.journal.step(&format!("turn:{made}"), context.meter, next).await;
+            record.tool_calls.extend(context.journal.unreadable(&format!("turn:{made}"), context.meter).await?);
+            turn?
         } else {
             next.await?
         };
@@ -92,21 +115,60 @@ impl Drive<'_> {
         }
         for call in calls {
             let planned = JobEvent::new(EventKind::Plan).with("tool", call.name.as_str());
-            (self.tool_context.emit)(planned.with("args", shortened(&call.arguments).to_value().unwrap_or_default()));
+            (self.tool_context.emit)(planned.with_json("args", &shortened(&call.arguments)));
         }
         Ok(turn)
     }
 
-    async fn call(&self, call: &ToolCall, number: u32, record: &mut Record) -> Result<ToolEnd, JobError> {
-        // A label must stay bounded, whatever a model writes.
-        let known = self.tools.iter().any(|tool| tool.spec().name == call.name);
-        let label = if known { call.name.as_str() } else { "unknown" };
-        let observed = Observed { tool: &call.name, label, arguments: &call.arguments, emit: self.tool_context.emit };
-        observed.run(record, self.dispatch(call, number)).await
+    /// Which calls of a turn only read. Of a single call nobody asks: it has no neighbours.
+    fn reads(&self, turn: &Turn) -> Vec<bool> {
+        let Turn::Calls { calls, .. } = turn else { return Vec::new() };
+        if calls.len() < 2 {
+            return Vec::new();
+        }
+        // A tool that is not there does nothing, and arguments that are too long are not looked at.
+        let reads = |call: &ToolCall| {
+            call.arguments.len() > limits::MAX_ARGUMENT_BYTES
+                || self.tool(&call.name).is_none_or(|tool| tool.only_reads(&call.arguments))
+        };
+        calls.iter().map(reads).collect()
     }
 
-    async fn dispatch(&self, call: &ToolCall, number: u32) -> Result<ToolEnd, JobError> {
-        let Some(tool) = self.tools.iter().find(|tool| tool.spec().name == call.name) else {
+    /// Makes calls side by side, the first of them with number `first`. Their ends and their records stand in the
+    /// order of the calls.
+    async fn calls(&self, calls: &[ToolCall], first: u32, record: &mut Record) -> Vec<Result<ToolEnd, JobError>> {
+        let alone = calls.len() == 1;
+        let work = calls.iter().zip(first..).map(|(call, number)| async move {
+            let journal = self.tool_context.journal.scoped(&format!("call:{number}"));
+            let scoped = ToolContext { journal: &journal, ..self.tool_context };
+            let context = if alone { &self.tool_context } else { &scoped };
+            // A label must stay bounded, whatever a model writes.
+            let label = self.tool(&call.name).map_or("unknown", |_| call.name.as_str());
+            let observed = Observed {
+                tool: &call.name,
+                label,
+                call_id: Some(&call.id),
+                arguments: &call.arguments,
+                emit: context.emit,
+                capture: self.capture_content,
+            };
+            observed.run(self.dispatch(call, number, context)).await
+        });
+        let done = futures::future::join_all(work).await;
+        let mut ends = Vec::with_capacity(done.len());
+        for (end, made) in done {
+            record.tool_calls.push(made);
+            ends.push(end);
+        }
+        ends
+    }
+
+    fn tool(&self, name: &str) -> Option<&Arc<dyn Tool>> {
+        self.tools.iter().find(|tool| tool.spec().name == name)
+    }
+
+    async fn dispatch(&self, call: &ToolCall, number: u32, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+        let Some(tool) = self.tool(&call.name) else {
             let names: Vec<_> = self.tools.iter().map(|tool| tool.spec().name.as_str()).collect();
             return Err(JobError::new(
                 ErrorCode::LlmBadOutput,
@@ -126,32 +188,30 @@ impl Drive<'_> {
             error.tool.get_or_insert_with(|| call.name.clone());
             error
         };
+        let make = || async { tool.call(&call.arguments, context).await.map_err(named) };
         if !self.on_record {
-            return tool.call(&call.arguments, &self.tool_context).await.map_err(named);
+            return make().await;
         }
-        let context = &self.tool_context;
-        let mut done = None;
-        // A mendable error is part of what the model was told, so it goes on record; a success ends the loop
-        // and an error that the job retries must happen again.
-        let told: Option<JobError> = context
+        let mut fresh = None;
+        let known = context
             .journal
             .step(&format!("tool:{number}"), context.meter, async {
-                match tool.call(&call.arguments, context).await.map_err(named) {
+                match make().await {
                     Err(error) if error.retryable => Err(error),
-                    Err(error) => Ok(Some(error)),
+                    Err(error) => Ok(OnRecord::Failed(error)),
+                    Ok(ToolEnd::Told(text)) => Ok(OnRecord::Told(text)),
                     Ok(end) => {
-                        done = Some(end);
-                        Ok(None)
+                        fresh = Some(end);
+                        Ok(OnRecord::Done)
                     }
                 }
             })
             .await?;
-        match (told, done) {
-            (Some(error), _) => Err(error),
-            (None, Some(end)) => Ok(end),
-            // On record as done, but its output is not: calling again is safe, since tools with lasting
-            // effects keep their own marks.
-            (None, None) => tool.call(&call.arguments, context).await.map_err(named),
+        match (known, fresh) {
+            (OnRecord::Failed(error), _) => Err(error),
+            (OnRecord::Told(text), _) => Ok(ToolEnd::Told(text)),
+            (OnRecord::Done, Some(end)) => Ok(end),
+            (OnRecord::Done, None) => make().await,
         }
     }
 }

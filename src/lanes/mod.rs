@@ -6,7 +6,7 @@ mod observe;
 mod turns;
 
 pub use drive::{Drive, ReadyPlan, ready_plan};
-pub use handoff::Handoffs;
+pub use handoff::{HandoffOptions, Handoffs};
 pub use observe::{Observed, Record};
 pub use turns::{Action, Bounds, Event, Turns};
 

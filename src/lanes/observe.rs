@@ -2,11 +2,13 @@
 
 use std::{future::Future, time::Instant};
 
+use tracing::Instrument;
+
 use crate::{
-    job::{ErrorCode, Event, EventKind, JobError, RawJson, ToolCallRecord, ToolStatus},
+    job::{ErrorCode, Event, EventKind, JobError, PlanOrigin, RawJson, ToolCallRecord, ToolStatus},
     llm::ToolCall,
     settings::limits,
-    telemetry::names,
+    telemetry::{names, spans},
 };
 
 /// What is written down about a job on its way, whether it ends well or not.
@@ -16,6 +18,8 @@ pub struct Record {
     pub tool_calls: Vec<ToolCallRecord>,
     /// What did not go as one may have thought.
     pub warnings: Vec<String>,
+    /// Where the plan came from.
+    pub plan: Option<PlanOrigin>,
 }
 
 impl Record {
@@ -33,22 +37,27 @@ pub struct Observed<'a> {
     pub tool: &'a str,
     /// The same for metrics, where names must be bounded.
     pub label: &'a str,
+    /// The planner's id of the call, where it has one.
+    pub call_id: Option<&'a str>,
     /// Its arguments.
     pub arguments: &'a RawJson,
     /// Records an event of the job.
     pub emit: &'a (dyn Fn(Event) + Send + Sync),
+    /// Whether arguments may stand in traces.
+    pub capture: bool,
 }
 
 impl Observed<'_> {
-    /// Makes the call by awaiting `work`.
+    /// Makes the call by awaiting `work`. Gives what came of it and the record of it: of calls that run side by side
+    /// the records are put in order by whoever asked for them.
     pub async fn run<T>(
         self,
-        record: &mut Record,
         work: impl Future<Output = Result<T, JobError>>,
-    ) -> Result<T, JobError> {
+    ) -> (Result<T, JobError>, ToolCallRecord) {
         (self.emit)(Event::new(EventKind::ToolStarted).with("tool", self.tool));
+        let span = spans::execute_tool(self.tool, self.call_id, self.capture.then(|| self.arguments.as_str()));
         let started = Instant::now();
-        let outcome = work.await;
+        let outcome = work.instrument(span.clone()).await;
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let error = outcome.as_ref().err();
         let (status, word) = match error {
@@ -56,6 +65,9 @@ impl Observed<'_> {
             Some(error) if error.code == ErrorCode::HttpBlocked => (ToolStatus::Refused, "refused"),
             Some(_) => (ToolStatus::Error, "error"),
         };
+        if let Some(error) = error {
+            spans::failed(&span, error.code.as_str());
+        }
         metrics::counter!(names::TOOL_CALLS_TOTAL, "tool" => self.label.to_owned(), "outcome" => word).increment(1);
         let error = error.map(JobError::to_string);
         let finished = Event::new(EventKind::ToolFinished).with("tool", self.tool).with("duration_ms", duration_ms);
@@ -64,8 +76,7 @@ impl Observed<'_> {
             None => finished,
         });
         let args = shortened(self.arguments);
-        record.tool_calls.push(ToolCallRecord { tool: self.tool.to_owned(), args, status, duration_ms, error });
-        outcome
+        (outcome, ToolCallRecord { tool: self.tool.to_owned(), args, status, duration_ms, error })
     }
 }
 

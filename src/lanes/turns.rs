@@ -1,7 +1,8 @@
 //! The loop between a planner and its tools, as a state machine without I/O.
 //!
-//! Feed it what happened, do what it says. All calls of a turn run, in order; a turn whose calls all succeeded
-//! ends the loop; errors go back to a planner that can mend them, within bounds.
+//! Feed it what happened, do what it says. All calls of a turn run: one after the other, and neighbours that only
+//! read side by side; what came of them is taken in, in the order of the calls. A turn whose calls all succeeded ends
+//! the loop, unless all it did was to look something up; errors go back to a planner that can mend them, within bounds.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use crate::{
     job::{ErrorCode, JobError},
     llm::ToolCall,
     planner::{Exchange, ToolReport, Turn},
+    settings::limits::MAX_SIDE_BY_SIDE,
 };
 
 /// Bounds of the loop.
@@ -30,9 +32,14 @@ pub enum Event {
     /// Nothing yet.
     Start,
     /// The planner spoke.
-    Planned(Turn),
-    /// The call that was asked for is done.
-    Called(Result<ToolReport, JobError>),
+    Planned {
+        /// What it said.
+        turn: Turn,
+        /// For each call of the turn whether it only reads; what is not said counts as a change.
+        reads: Vec<bool>,
+    },
+    /// The calls that were asked for are done: one outcome for each, in their order.
+    Called(Vec<Result<ToolReport, JobError>>),
 }
 
 /// What to do next.
@@ -40,8 +47,8 @@ pub enum Event {
 pub enum Action {
     /// Ask the planner, with [`Turns::transcript`].
     Plan,
-    /// Make this call.
-    Call(ToolCall),
+    /// Make these calls, side by side: one, or several that only read.
+    Call(Vec<ToolCall>),
     /// Finish with the output of the last call that succeeded.
     Finish,
     /// Finish with these words.
@@ -64,8 +71,8 @@ pub struct Turns {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Open {
     text: String,
-    /// Calls still to make, the next one last.
-    waiting: Vec<ToolCall>,
+    /// Calls still to make, the next one last, each with whether it only reads.
+    waiting: Vec<(ToolCall, bool)>,
     done: Vec<(ToolCall, ToolReport)>,
 }
 
@@ -86,44 +93,59 @@ impl Turns {
     pub fn next(&mut self, event: Event) -> Action {
         match event {
             Event::Start => Action::Plan,
-            Event::Planned(Turn::Answer(text)) => Action::Answer(text),
-            Event::Planned(Turn::Calls { mut calls, text }) => {
-                if let Some(call) = calls.iter().find(|call| self.repeats(call) >= self.bounds.max_repeats) {
-                    return Action::Fail(JobError::new(
-                        ErrorCode::LoopDetected,
-                        format!("the planner asked for {} with the same arguments again and again", call.name),
-                    ));
-                }
-                calls.reverse();
-                self.open = Some(Open { text, waiting: calls, done: Vec::new() });
-                self.go_on()
-            }
-            Event::Called(outcome) => {
-                let Some(open) = &mut self.open else { return self.go_on() };
-                let Some(call) = open.waiting.pop() else { return self.go_on() };
-                let report = match outcome {
-                    Ok(report) => report,
-                    Err(error) if !self.bounds.mends || ends_the_job(&error) => return Action::Fail(error),
-                    Err(error) => {
-                        self.refused_patches += u32::from(error.code == ErrorCode::InvalidPatch);
-                        let report = ToolReport { ok: false, content: error_for_model(&error) };
-                        self.last_error = Some(error);
-                        report
+            Event::Planned { turn: Turn::Answer(text), .. } => Action::Answer(text),
+            Event::Planned { turn: Turn::Calls { calls, text }, reads } => self.planned(calls, text, &reads),
+            Event::Called(outcomes) => {
+                for outcome in outcomes {
+                    if let Err(error) = self.called(outcome) {
+                        return Action::Fail(error);
                     }
-                };
-                open.done.push((call, report));
+                }
                 self.go_on()
             }
         }
     }
 
-    /// The next call of the open turn, or what follows when there is none.
+    fn planned(&mut self, calls: Vec<ToolCall>, text: String, reads: &[bool]) -> Action {
+        if let Some(call) = calls.iter().find(|call| self.repeats(call) >= self.bounds.max_repeats) {
+            return Action::Fail(JobError::new(
+                ErrorCode::LoopDetected,
+                format!("the planner asked for {} with the same arguments again and again", call.name),
+            ));
+        }
+        let reads = reads.iter().copied().chain(std::iter::repeat(false));
+        let mut waiting: Vec<_> = calls.into_iter().zip(reads).collect();
+        waiting.reverse();
+        self.open = Some(Open { text, waiting, done: Vec::new() });
+        self.go_on()
+    }
+
+    /// Takes in what came of the next waiting call. An error here ends the loop.
+    fn called(&mut self, outcome: Result<ToolReport, JobError>) -> Result<(), JobError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let Some((call, _)) = open.waiting.pop() else { return Ok(()) };
+        let report = match outcome {
+            Ok(report) => report,
+            Err(error) if !self.bounds.mends || ends_the_job(&error) => return Err(error),
+            Err(error) => {
+                self.refused_patches += u32::from(error.code == ErrorCode::InvalidPatch);
+                let report = ToolReport::failed(error_for_model(&error));
+                self.last_error = Some(error);
+                report
+            }
+        };
+        open.done.push((call, report));
+        Ok(())
+    }
+
+    /// The next calls of the open turn, or what follows when there are none.
     fn go_on(&mut self) -> Action {
-        if let Some(call) = self.open.as_ref().and_then(|open| open.waiting.last()) {
-            return Action::Call(call.clone());
+        if let Some(calls) = self.open.as_ref().map(Open::next_calls).filter(|calls| !calls.is_empty()) {
+            return Action::Call(calls);
         }
         let Some(open) = self.open.take() else { return Action::Plan };
-        let all_ok = !open.done.is_empty() && open.done.iter().all(|(_, report)| report.ok);
+        let all_ok =
+            open.done.iter().all(|(_, report)| report.ok) && open.done.iter().any(|(_, report)| report.concludes);
         self.transcript.push(Exchange { text: open.text, calls: open.done });
         if all_ok {
             return Action::Finish;
@@ -148,6 +170,16 @@ impl Turns {
         let made = self.transcript.iter().flat_map(|exchange| &exchange.calls);
         let same = made.filter(|(earlier, _)| earlier.name == call.name && earlier.arguments == call.arguments);
         u32::try_from(same.count()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Open {
+    /// The next call, with those right behind it where all of them only read.
+    fn next_calls(&self) -> Vec<ToolCall> {
+        let mut next = self.waiting.iter().rev();
+        let Some((first, reads)) = next.next() else { return Vec::new() };
+        let with = next.take_while(|(_, also_reads)| *reads && *also_reads).take(MAX_SIDE_BY_SIDE - 1);
+        std::iter::once(first).chain(with.map(|(call, _)| call)).cloned().collect()
     }
 }
 
@@ -190,15 +222,19 @@ mod tests {
     }
 
     fn calls(calls: &[ToolCall]) -> Event {
-        Event::Planned(Turn::Calls { calls: calls.to_vec(), text: String::new() })
+        reading(calls, &[])
+    }
+
+    fn reading(calls: &[ToolCall], reads: &[bool]) -> Event {
+        Event::Planned { turn: Turn::Calls { calls: calls.to_vec(), text: String::new() }, reads: reads.to_vec() }
     }
 
     fn ok() -> Event {
-        Event::Called(Ok(ToolReport { ok: true, content: "3 rows".into() }))
+        Event::Called(vec![Ok(ToolReport::done("3 rows"))])
     }
 
     fn error(code: ErrorCode) -> Event {
-        Event::Called(Err(JobError::new(code, "no")))
+        Event::Called(vec![Err(JobError::new(code, "no"))])
     }
 
     #[test]
@@ -206,8 +242,8 @@ mod tests {
         let (a, b) = (call("a", "{}"), call("b", "{}"));
         let mut turns = Turns::new(BOUNDS);
         assert_eq!(turns.next(Event::Start), Action::Plan);
-        assert_eq!(turns.next(calls(&[a.clone(), b.clone()])), Action::Call(a));
-        assert_eq!(turns.next(ok()), Action::Call(b));
+        assert_eq!(turns.next(calls(&[a.clone(), b.clone()])), Action::Call(vec![a]));
+        assert_eq!(turns.next(ok()), Action::Call(vec![b]));
         assert_eq!(turns.next(ok()), Action::Finish);
     }
 
@@ -215,9 +251,63 @@ mod tests {
     fn an_error_goes_back_and_the_rest_of_the_turn_still_runs() {
         let mut turns = Turns::new(BOUNDS);
         turns.next(calls(&[call("a", "{}"), call("b", "{}")]));
-        assert_eq!(turns.next(error(ErrorCode::InvalidPipeline)), Action::Call(call("b", "{}")));
+        assert_eq!(turns.next(error(ErrorCode::InvalidPipeline)), Action::Call(vec![call("b", "{}")]));
         assert_eq!(turns.next(ok()), Action::Plan);
         assert_eq!(turns.transcript()[0].calls[0].1.content, "invalid_pipeline: no");
+    }
+
+    #[test]
+    fn neighbours_that_only_read_run_side_by_side_and_a_change_by_itself() {
+        // (which calls read, the sizes of the batches)
+        let many = vec![true; 2 * MAX_SIDE_BY_SIDE + 1];
+        let rows: [(&[bool], &[usize]); 6] = [
+            (&[true, true, true], &[3]),
+            (&[true, true, false, true], &[2, 1, 1]),
+            (&[false, true, true], &[1, 2]),
+            (&[false, false], &[1, 1]),
+            (&[], &[1, 1, 1]),
+            (&many, &[MAX_SIDE_BY_SIDE, MAX_SIDE_BY_SIDE, 1]),
+        ];
+        for (reads, sizes) in rows {
+            let made: Vec<ToolCall> = (0..reads.len().max(if reads.is_empty() { 3 } else { 0 }))
+                .map(|i| ToolCall { id: i.to_string(), ..call("t", "{}") })
+                .collect();
+            let mut turns = Turns::new(BOUNDS);
+            let mut action = turns.next(reading(&made, reads));
+            let (mut seen, mut batches) = (Vec::new(), Vec::new());
+            while let Action::Call(batch) = action {
+                batches.push(batch.len());
+                let outcomes = batch.iter().map(|call| Ok(ToolReport::done(call.id.clone()))).collect();
+                seen.extend(batch);
+                action = turns.next(Event::Called(outcomes));
+            }
+            assert_eq!((batches.as_slice(), seen), (sizes, made), "{reads:?}");
+            assert_eq!(action, Action::Finish);
+            let told: Vec<_> =
+                turns.transcript()[0].calls.iter().map(|(call, report)| (&call.id, &report.content)).collect();
+            assert!(told.iter().all(|(id, content)| id == content), "each call has its own outcome: {told:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_errors_the_first_in_order_of_the_calls_ends_the_loop() {
+        let mut turns = Turns::new(BOUNDS);
+        turns.next(reading(&[call("a", "{}"), call("b", "{}"), call("c", "{}")], &[true; 3]));
+        let failed = |code| Err(JobError::new(code, "no"));
+        let outcomes =
+            vec![failed(ErrorCode::InvalidPipeline), failed(ErrorCode::Timeout), failed(ErrorCode::Internal)];
+        let Action::Fail(error) = turns.next(Event::Called(outcomes)) else { panic!("the loop goes on") };
+        assert_eq!(error.code, ErrorCode::Timeout);
+    }
+
+    #[test]
+    fn looking_something_up_ends_nothing() {
+        let looked = || Ok(ToolReport { concludes: false, ..ToolReport::done("two tools") });
+        let mut turns = Turns::new(BOUNDS);
+        turns.next(calls(&[call("search", "{}")]));
+        assert_eq!(turns.next(Event::Called(vec![looked()])), Action::Plan);
+        turns.next(reading(&[call("search", "{\"q\":1}"), call("a", "{}")], &[true, true]));
+        assert_eq!(turns.next(Event::Called(vec![looked(), Ok(ToolReport::done("3 rows"))])), Action::Finish);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     Breaker,
     quirks::{Bound, Memory, Quirks},
+    trace,
 };
 use crate::settings::Secret;
 
@@ -19,6 +20,8 @@ pub(super) const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
 pub(super) struct Endpoint {
     /// The address of chat completions.
     pub(super) url: Url,
+    /// Who runs it, as traces and metrics name it.
+    pub(super) provider: &'static str,
     /// Host and port, for messages.
     pub(super) host: String,
     /// The key, as the server wants it.
@@ -59,12 +62,14 @@ impl Endpoint {
         }
         // The field that newer models insist on is unknown to most other servers.
         let bound = if azure || host == "api.openai.com" { Bound::MaxCompletionTokens } else { Bound::MaxTokens };
+        let provider = trace::provider(&host);
         let host = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
         Ok(Self {
             breaker: breaker(format!("llm:{host}")),
             memory: Memory::new(Quirks::new(bound, stream)),
             key: key.cloned(),
             url,
+            provider,
             host,
             headers,
         })

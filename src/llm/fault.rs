@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::quirks::Field;
-use crate::job::{ErrorCode, JobError};
+use crate::job::{ErrorCode, JobError, ToolCallRecord};
 
 /// The kinds of failure. What is done about one is decided by its row in [`Kind::row`], nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,11 +88,13 @@ pub(super) struct Fault {
     pub(super) should_retry: Option<bool>,
     /// Nothing failed: it is only too early, and too long to wait for here.
     pub(super) defers: bool,
+    /// The tool call that could not be read.
+    pub(super) unreadable: Option<Box<ToolCallRecord>>,
 }
 
 impl Fault {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), wait: None, should_retry: None, defers: false }
+        Self { kind, message: message.into(), wait: None, should_retry: None, defers: false, unreadable: None }
     }
 
     pub(super) fn code(&self) -> ErrorCode {

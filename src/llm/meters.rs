@@ -2,24 +2,50 @@
 
 use std::time::Duration;
 
-use super::Circuit;
-use crate::job::Tokens;
+use super::{Circuit, route::Leg};
+use crate::{
+    job::{ErrorCode, Tokens},
+    telemetry::names,
+};
 
-/// One request: how it ended (`ok` or the error's code) and how long it took.
-pub(super) fn request(model: &str, outcome: &'static str, took: Duration) {
-    metrics::counter!("agent_runner_llm_requests_total", "model" => model.to_owned(), "outcome" => outcome)
-        .increment(1);
-    metrics::histogram!("agent_runner_llm_duration_seconds", "model" => model.to_owned()).record(took);
+/// One request: what it failed with, and how long it took. Twice: under our own name, and under the one that the
+/// conventions for generative AI have.
+pub(super) fn request(leg: Leg<'_>, error: Option<ErrorCode>, took: Duration) {
+    let model = || leg.model.to_owned();
+    let outcome = error.map_or("ok", ErrorCode::as_str);
+    metrics::counter!(names::LLM_REQUESTS_TOTAL, "model" => model(), "outcome" => outcome).increment(1);
+    metrics::histogram!(names::LLM_DURATION_SECONDS, "model" => model()).record(took);
+    metrics::histogram!(
+        names::GEN_AI_OPERATION_DURATION,
+        "gen_ai_operation_name" => "chat",
+        "gen_ai_provider_name" => leg.route.endpoint.provider,
+        "gen_ai_request_model" => model(),
+        "error_type" => error.map_or("", ErrorCode::as_str),
+    )
+    .record(took);
 }
 
 /// What one answer cost.
-pub(super) fn cost(model: &str, tokens: Tokens, dollars: f64) {
+pub(super) fn cost(leg: Leg<'_>, tokens: Tokens, dollars: f64) {
+    let model = leg.model;
     for (kind, count) in [("prompt", tokens.prompt), ("completion", tokens.completion), ("cached", tokens.cached)] {
-        metrics::counter!("agent_runner_llm_tokens_total", "model" => model.to_owned(), "kind" => kind)
-            .increment(count);
+        metrics::counter!(names::LLM_TOKENS_TOTAL, "model" => model.to_owned(), "kind" => kind).increment(count);
+    }
+    for (kind, count) in [("input", tokens.prompt), ("output", tokens.completion)] {
+        // A server that counts nothing has no part in how many tokens a call takes.
+        if count > 0 {
+            metrics::histogram!(
+                names::GEN_AI_TOKEN_USAGE,
+                "gen_ai_operation_name" => "chat",
+                "gen_ai_provider_name" => leg.route.endpoint.provider,
+                "gen_ai_request_model" => model.to_owned(),
+                "gen_ai_token_type" => kind,
+            )
+            .record(count as f64);
+        }
     }
     // Counters here count whole numbers; dollars need a gauge that only grows.
-    metrics::gauge!("agent_runner_llm_cost_usd_total", "model" => model.to_owned()).increment(dollars);
+    metrics::gauge!(names::LLM_COST_USD_TOTAL, "model" => model.to_owned()).increment(dollars);
 }
 
 /// How a circuit stands: 0 closed, 1 half-open, 2 open.
@@ -29,5 +55,5 @@ pub(super) fn circuit(target: &str, circuit: Circuit) {
         Circuit::HalfOpen => 1.0,
         Circuit::Open => 2.0,
     };
-    metrics::gauge!("agent_runner_circuit_state", "target" => target.to_owned()).set(value);
+    metrics::gauge!(names::CIRCUIT_STATE, "target" => target.to_owned()).set(value);
 }

@@ -23,6 +23,7 @@ mod stream;
 pub mod structured;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::time::Instant;
 

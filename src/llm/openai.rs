@@ -20,12 +20,14 @@ use super::{
     retry::{Policy, Situation},
     route::{Leg, Routes},
     stream::Assembled,
+    trace,
 };
 use crate::{
     job::{ErrorCode, JobError, Tokens},
     net,
     settings::{Llm, Price, Settings, SettingsError, limits::MAX_WAIT_IN_SLOT_SECS},
     store::{MemoryStore, SharedStore},
+    telemetry::spans,
 };
 
 /// Bytes of a request per token, for reservations.
@@ -41,6 +43,7 @@ pub struct OpenAi {
     cooldown: Duration,
     gate: Arc<dyn RateGate>,
     allowance: Option<Allowance>,
+    capture_content: bool,
 }
 
 impl OpenAi {
@@ -68,6 +71,7 @@ impl OpenAi {
             cooldown,
             gate: Arc::new(StoreGate::new(MemoryStore::new(0))),
             allowance: None,
+            capture_content: settings.telemetry.capture_content,
         })
     }
 
@@ -164,11 +168,13 @@ impl OpenAi {
         let started = Instant::now();
         let mut counted = None;
         let answer = exchange.run(context, &mut counted).await;
-        meters::request(model, answer.as_ref().map_or_else(|fault| fault.code().as_str(), |_| "ok"), started.elapsed());
+        meters::request(leg, answer.as_ref().err().map(Fault::code), started.elapsed());
         self.settle(leg, reserved, afforded, counted, context).await;
         match answer {
-            Ok(Assembled { text, calls, usage }) => {
+            Ok(answer) => {
                 permit.end(false, Instant::now());
+                trace::answered(&tracing::Span::current(), &answer, self.capture_content);
+                let Assembled { text, calls, usage, .. } = answer;
                 Ok(ChatReply { text, calls, tokens: usage.unwrap_or_default(), model: model.to_owned() })
             }
             Err(Fault { kind: Kind::FieldRefused(field), .. }) if endpoint.memory.learn(model, quirks, field) => {
@@ -177,6 +183,9 @@ impl OpenAi {
                 Err(Attempt::Adapted)
             }
             Err(fault) => {
+                if let Some(call) = &fault.unreadable {
+                    context.meter.note_unreadable((**call).clone());
+                }
                 // A job that gave up says nothing about the server.
                 if !matches!(fault.kind, Kind::Cancelled | Kind::Timeout) {
                     permit.end(fault.trips_breaker(), Instant::now());
@@ -227,7 +236,7 @@ impl OpenAi {
         let dollars = self.cost(leg, tokens);
         self.spent(afforded, tokens, dollars, context).await;
         context.meter.add(leg.model, tokens, dollars);
-        meters::cost(leg.model, tokens, dollars);
+        meters::cost(leg, tokens, dollars);
     }
 
     /// Corrects what the owner's allowance was charged with.
@@ -310,26 +319,12 @@ impl ChatModel for OpenAi {
         let mut faults: Vec<(&str, Fault)> = Vec::new();
         for (i, leg) in legs.iter().enumerate() {
             let has_fallback = i + 1 < legs.len();
-            let span = tracing::info_span!(
-                "chat",
-                otel.name = format!("chat {}", leg.model),
-                otel.kind = "client",
-                gen_ai.operation.name = "chat",
-                gen_ai.request.model = leg.model,
-                gen_ai.usage.input_tokens = tracing::field::Empty,
-                gen_ai.usage.output_tokens = tracing::field::Empty,
-                server.address = leg.route.endpoint.host,
-                error.r#type = tracing::field::Empty,
-            );
+            let span = trace::chat(*leg, request, self.capture_content);
             let fault = match self.ask(*leg, request, context, has_fallback).instrument(span.clone()).await {
-                Ok(reply) => {
-                    span.record("gen_ai.usage.input_tokens", reply.tokens.prompt);
-                    span.record("gen_ai.usage.output_tokens", reply.tokens.completion);
-                    return Ok(reply);
-                }
+                Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
-            span.record("error.type", fault.code().as_str());
+            spans::failed(&span, fault.code().as_str());
             if legs.len() > 1 {
                 leg.cool(&fault, self.cooldown);
             }

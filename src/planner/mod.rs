@@ -4,6 +4,7 @@
 //! journalled, resumed and replayed.
 
 mod model;
+mod promoted;
 mod rules;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use crate::{
 
 pub use crate::table::Column;
 pub use model::{ModelPlanner, Reference};
+pub use promoted::{Catalogue, Found, Match, Parameter, Promoted, PromotedPlanner, lesson, signature};
 pub use rules::RulesPlanner;
 
 /// Everything a planner may know.
@@ -65,8 +67,30 @@ pub struct Exchange {
 pub struct ToolReport {
     /// Whether it did what was asked.
     pub ok: bool,
+    /// Whether the job can end with it; looking something up is only a step on the way.
+    pub concludes: bool,
     /// A bounded account of the result or the error.
     pub content: String,
+}
+
+impl ToolReport {
+    /// A call that did what was asked.
+    #[must_use]
+    pub fn done(content: impl Into<String>) -> Self {
+        Self { ok: true, concludes: true, content: content.into() }
+    }
+
+    /// A call that found out something for the planner.
+    #[must_use]
+    pub fn told(content: impl Into<String>) -> Self {
+        Self { ok: true, concludes: false, content: content.into() }
+    }
+
+    /// A call that failed.
+    #[must_use]
+    pub fn failed(content: impl Into<String>) -> Self {
+        Self { ok: false, concludes: false, content: content.into() }
+    }
 }
 
 /// Plans.

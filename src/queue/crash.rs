@@ -36,7 +36,7 @@ pub(super) fn verdict(delivery: &Delivery, signals: bool) -> End {
         metadata: Metadata { attempt: delivery.attempt, ..Metadata::default() },
         completed_at: stamp::now(),
     };
-    let event = Event::new(EventKind::Failed).with("error", serde_json::to_value(&error).unwrap_or_default());
+    let event = Event::new(EventKind::Failed).with("error", &error);
     End::Result {
         result: RawJson::of(&result),
         status: Status::Failed,

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Map;
 
 use crate::job::{Event, JobId};
 
@@ -28,12 +27,9 @@ pub(super) fn parse(text: &str) -> Option<u64> {
 }
 
 /// An event's data with `job_id` and `at` in front.
-pub(super) fn dated(job_id: &JobId, event: Event) -> Bytes {
-    let mut data = Map::with_capacity(event.data.len() + 2);
-    data.insert("job_id".into(), job_id.as_str().into());
-    data.insert("at".into(), now().into());
-    data.extend(event.data);
-    serde_json::to_vec(&data).unwrap_or_default().into()
+pub(super) fn dated(job_id: &JobId, event: &Event) -> Bytes {
+    let id = serde_json::to_string(job_id.as_str()).unwrap_or_default();
+    format!("{{\"job_id\":{id},\"at\":\"{}\"{}}}", now(), event.facts()).into()
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub const MAX_WARNINGS: usize = 50;
 /// Tool calls taken from one reply of a model: more is a model gone wrong.
 pub const MAX_CALLS_PER_TURN: usize = 32;
 
+/// Calls of one turn that run at the same time: each may hold a whole fetched document, and one job is not the only one.
+pub const MAX_SIDE_BY_SIDE: usize = 4;
+
 /// Bytes of one call's arguments: a plan with literal rows fits, a runaway does not.
 pub const MAX_ARGUMENT_BYTES: usize = 4 << 20;
 

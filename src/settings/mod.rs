@@ -13,6 +13,7 @@ use std::{fmt, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::job::in_plain_words;
 pub use raw::{Env, environment, expand_variables};
 pub use secret::Secret;
 pub use sections::{
@@ -116,14 +117,16 @@ fn interpret(mut tree: Value) -> Result<(Settings, Vec<String>), SettingsError> 
                 reread.push(path);
             }
             Some(slot) => {
-                let shown = if reread.contains(&path) { String::new() } else { format!(", found {slot}") };
-                faults.push(format!("{path}: {message}{shown}"));
+                let plain = in_plain_words(&message);
+                let told = reread.contains(&path) || plain.contains(", found ");
+                let shown = if told { String::new() } else { format!(", found {slot}") };
+                faults.push(format!("{path}: {plain}{shown}"));
                 if !remove(&mut tree, &path) {
                     return Err(SettingsError(faults));
                 }
             }
             None => {
-                faults.push(format!("{path}: {message}"));
+                faults.push(format!("{path}: {}", in_plain_words(&message)));
                 return Err(SettingsError(faults));
             }
         }

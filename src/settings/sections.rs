@@ -262,6 +262,9 @@ section! {
         cache: bool = false,
         cache_ttl_secs: u64 = 3600,
         cache_max_bytes: usize = 64 << 20,
+        /// A pipeline that worked twice for an owner becomes a tool: the third time needs no model.
+        promote: bool = true,
+        promote_ttl_secs: u64 = 30 * 86_400,
         requests_per_minute: u32 = 0,
         tokens_per_minute: u32 = 0,
         /// What one `workflow_owner` may use in a day (UTC), over all jobs and processes; 0: no limit.

@@ -23,7 +23,7 @@ impl Artifacts {
     /// Keeps `bytes` and gives the reference to them.
     pub async fn put(&self, bytes: Bytes) -> Result<String, StoreError> {
         let id = uuid::Uuid::now_v7().to_string();
-        self.store.put(&key(&id), bytes, self.ttl).await?;
+        self.store.put_new(&key(&id), bytes, self.ttl).await?;
         Ok(format!("artifact://{id}"))
     }
 

@@ -7,7 +7,10 @@
 use std::{
     collections::VecDeque,
     future::Future,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::{SharedStore, StoreError};
-use crate::job::{ErrorCode, JobError, JobId, Meter, RawJson, Spend};
+use crate::job::{ErrorCode, JobError, JobId, Meter, RawJson, Spend, ToolCallRecord};
 
 /// The record of one job. Read from the store on first use: jobs that need no step pay nothing for it.
 pub struct Journal {
@@ -27,9 +30,11 @@ pub struct Journal {
     ttl: Duration,
     keep_max: usize,
     replays: bool,
+    /// Stands before the name of every step.
+    scope: String,
     /// Something is on record, of this delivery or an earlier one.
-    used: AtomicBool,
-    recorded: Mutex<Option<Recorded>>,
+    used: Arc<AtomicBool>,
+    recorded: Arc<Mutex<Option<Recorded>>>,
 }
 
 /// One entry as it lies in the store.
@@ -56,8 +61,22 @@ impl Journal {
     /// The journal of `job_id`, kept for `ttl` after its last entry. Inputs up to `keep_max` bytes are kept with it.
     #[must_use]
     pub fn new(store: SharedStore, job_id: &JobId, ttl: Duration, keep_max: usize) -> Self {
-        let key = format!("journal:{job_id}");
-        Self { store, key, ttl, keep_max, replays: false, used: AtomicBool::new(false), recorded: Mutex::new(None) }
+        let (key, scope) = (format!("journal:{job_id}"), String::new());
+        Self { store, key, ttl, keep_max, replays: false, scope, used: Arc::default(), recorded: Arc::default() }
+    }
+
+    /// The same journal for one of several works that go on side by side: the order in which they come to a step
+    /// differs from one delivery to the next, so each has its own steps.
+    #[must_use]
+    pub fn scoped(&self, scope: &str) -> Self {
+        Self {
+            store: self.store.clone(),
+            key: self.key.clone(),
+            scope: format!("{}{scope}/", self.scope),
+            used: self.used.clone(),
+            recorded: self.recorded.clone(),
+            ..*self
+        }
     }
 
     /// The journal of a job that has ended, to be read only: a step that is not on record fails.
@@ -79,6 +98,7 @@ impl Journal {
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, JobError>>,
     {
+        let step = &format!("{}{step}", self.scope);
         if let Some(value) = self.take(step, meter).await? {
             return value.read().map_err(|e| {
                 JobError::new(ErrorCode::Internal, format!("the journal entry {step:?} cannot be read: {e}"))
@@ -110,6 +130,27 @@ impl Journal {
         })
         .await?;
         Ok(!fresh)
+    }
+
+    /// The steps on record, oldest first, each with what had been spent when it ended: for people who look at a job.
+    pub async fn story(&self) -> Result<Vec<(String, Spend)>, StoreError> {
+        let lines = self.store.list(&self.key).await?;
+        let step = |line: &Bytes| match serde_json::from_slice(line).ok()? {
+            Line::Step { step, spend, .. } | Line::Failed { step, spend, .. } => Some((step, spend)),
+            Line::Waited { .. } | Line::End => None,
+        };
+        Ok(lines.iter().filter_map(step).collect())
+    }
+
+    /// The tool calls of model answer `answer` that could not be read, so that the request was sent again. On record as
+    /// the answer itself is, or the job would tell another story when it walks this way once more.
+    pub async fn unreadable(&self, answer: &str, meter: &Meter) -> Result<Vec<ToolCallRecord>, JobError> {
+        let step = format!("unreadable:{answer}.");
+        let fresh = meter.take_unreadable();
+        if fresh.is_empty() && !self.has(&[&format!("{}{step}", self.scope)], meter).await? {
+            return Ok(fresh);
+        }
+        self.step(&step, meter, async { Ok(fresh) }).await
     }
 
     /// How long the job has been put back for rate limits so far.
@@ -221,6 +262,7 @@ impl Journal {
 impl Recorded {
     fn read(lines: &[Line], meter: &Meter) -> Self {
         let mut recorded = Self::default();
+        let mut spent: Option<&Spend> = None;
         for line in lines {
             let spend = match line {
                 Line::Step { step, value, spend } => {
@@ -237,6 +279,14 @@ impl Recorded {
                 }
                 Line::End => continue,
             };
+            // Works side by side may have been written down in another order than they spent.
+            let more =
+                |known: &&Spend| (spend.llm_calls, spend.tokens.total()) >= (known.llm_calls, known.tokens.total());
+            if spent.as_ref().is_none_or(more) {
+                spent = Some(spend);
+            }
+        }
+        if let Some(spend) = spent {
             meter.restore(spend.clone());
         }
         recorded

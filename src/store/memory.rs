@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::{Draw, Store, StoreError, bucket::Levels};
+use super::{Draw, Store, StoreError, Write, bucket::Levels, loans::Loans};
 
 /// Bounded by bytes: when it is full the oldest keys go first, like a cache.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct MemoryStore {
     state: Mutex<State>,
     sums: Mutex<FxHashMap<String, Sums>>,
     limits: Mutex<FxHashMap<String, Levels>>,
+    loans: Mutex<FxHashMap<String, Loans>>,
 }
 
 /// Counters of one key, and when they end.
@@ -52,7 +53,13 @@ impl MemoryStore {
     /// An empty store that holds at most `max_bytes` of values.
     #[must_use]
     pub fn new(max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { max_bytes, state: Mutex::default(), sums: Mutex::default(), limits: Mutex::default() })
+        Arc::new(Self {
+            max_bytes,
+            state: Mutex::default(),
+            sums: Mutex::default(),
+            limits: Mutex::default(),
+            loans: Mutex::default(),
+        })
     }
 
     fn write(&self, key: &str, value: Bytes, ttl: Duration, keep: bool) -> Result<(), StoreError> {
@@ -173,6 +180,16 @@ impl Store for MemoryStore {
         Ok(deltas.iter().map(add).collect())
     }
 
+    async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError> {
+        let now = Instant::now();
+        let kept = self.sums.lock();
+        let of = |key: &String| {
+            let sums = kept.get(key).filter(|sums| sums.expires > now);
+            sums.map(|sums| sums.fields.iter().map(|(name, sum)| (name.clone(), *sum)).collect()).unwrap_or_default()
+        };
+        Ok(keys.iter().map(of).collect())
+    }
+
     async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
         let now = Instant::now();
         let mut limits = self.limits.lock();
@@ -180,6 +197,39 @@ impl Store for MemoryStore {
             limits.retain(|_, levels| !levels.is_full(now));
         }
         Ok(limits.entry(key.to_owned()).or_insert_with(|| Levels::full(draws, now)).draw(draws, forced, now))
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        for write in writes {
+            match write {
+                Write::Replace { key, entries, ttl } => {
+                    state.take(&key);
+                    state.put(&key, entries, Instant::now() + ttl);
+                }
+                Write::Push { key, entry, keep, ttl } => {
+                    let old = state.take(&key).filter(|old| old.expires > Instant::now());
+                    let mut parts = old.map(|old| old.parts).unwrap_or_default();
+                    parts.push(entry);
+                    let surplus = parts.len().saturating_sub(keep);
+                    parts.drain(..surplus);
+                    state.put(&key, parts, Instant::now() + ttl);
+                }
+            }
+        }
+        state.shrink_to(self.max_bytes);
+        Ok(())
+    }
+
+    async fn borrow(&self, key: &str, among: &[&str], holder: &str, ttl: Duration) -> Result<usize, StoreError> {
+        Ok(self.loans.lock().entry(key.to_owned()).or_default().borrow(among, holder, ttl, Instant::now()))
+    }
+
+    async fn give_back(&self, key: &str, holder: &str) -> Result<(), StoreError> {
+        if let Some(loans) = self.loans.lock().get_mut(key) {
+            loans.give_back(holder);
+        }
+        Ok(())
     }
 
     async fn foreign(&self, _key: &str) -> Result<Option<Bytes>, StoreError> {

@@ -1,12 +1,15 @@
-//! What outlives a job: artifacts, journals, sessions.
+//! What outlives a job: artifacts, journals, sessions, pipelines that worked.
 //!
 //! A driver offers a handful of operations on keys; everything typed is written once, on top of them.
 
 mod artifacts;
 mod bucket;
 mod journal;
+mod loans;
 mod memory;
 mod redis;
+mod runs;
+mod series;
 mod sessions;
 
 use std::{sync::Arc, time::Duration};
@@ -20,10 +23,37 @@ pub use bucket::Draw;
 pub use journal::Journal;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
+pub use runs::{Run, Runs};
+pub use series::{Minute, Series};
 pub use sessions::{Session, SessionTurn, Sessions};
 
 /// A store as the program holds it.
 pub type SharedStore = Arc<dyn Store>;
+
+/// One write of several that go out together.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// The list at `key` becomes these entries: written twice, it is the same list.
+    Replace {
+        /// Where.
+        key: String,
+        /// Oldest first.
+        entries: Vec<Bytes>,
+        /// How long it is kept.
+        ttl: Duration,
+    },
+    /// One more entry at the end of a list that keeps its newest `keep`.
+    Push {
+        /// Where.
+        key: String,
+        /// What.
+        entry: Bytes,
+        /// How many stay.
+        keep: usize,
+        /// How long it is kept.
+        ttl: Duration,
+    },
+}
 
 /// The backend could not be reached, or refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,6 +65,12 @@ pub struct StoreError(pub String);
 pub trait Store: Send + Sync + 'static {
     /// Writes a value, in place of an earlier one.
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
+
+    /// Writes a large value at a key that nobody else knows yet. It may go in pieces, so that no second copy of it
+    /// is made on the way; it is whole when this returns.
+    async fn put_new(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.put(key, value, ttl).await
+    }
 
     /// Reads a value.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
@@ -54,9 +90,22 @@ pub trait Store: Send + Sync + 'static {
     /// Adds to the counters at `key` and gives their sums, in the order of `deltas`.
     async fn count(&self, key: &str, deltas: &[(&str, i64)], ttl: Duration) -> Result<Vec<i64>, StoreError>;
 
+    /// The counters at each of `keys` with their names; none for a key that is not there.
+    async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError>;
+
     /// Takes from the buckets of the limit `key`: from all of them, or from none. Zero when it was taken, else the
     /// time after which to ask again. `forced` takes in any case, so that a level may be owed.
     async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError>;
+
+    /// Makes all of `writes` in one round trip.
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+
+    /// Lends one of `among` to `holder` until `ttl` has passed: the one with the fewest loans, the first of equals.
+    /// A holder that has one of them already keeps it, and its time begins anew. Gives its place in `among`.
+    async fn borrow(&self, key: &str, among: &[&str], holder: &str, ttl: Duration) -> Result<usize, StoreError>;
+
+    /// Ends the loan of `holder`, where it has one.
+    async fn give_back(&self, key: &str, holder: &str) -> Result<(), StoreError>;
 
     /// Reads a value that another program keeps under a key of its own choosing.
     async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError>;

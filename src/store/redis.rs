@@ -6,7 +6,7 @@ use ::redis::{Cmd, FromRedisValue, RedisError, Value, cmd, from_redis_value};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Draw, Store, StoreError};
+use super::{Draw, Store, StoreError, Write};
 use crate::{queue::Link, settings::Settings};
 
 /// Values are strings and lists are lists, at `<queue.prefix>:<key>`.
@@ -31,6 +31,33 @@ impl RedisStore {
         format!("{}:{key}", self.prefix)
     }
 
+    async fn put_pieces(&self, key: &str, value: &Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let mut written = value.len().min(PIECE_BYTES);
+        self.put(key, value.slice(..written), ttl).await?;
+        for piece in value[written..].chunks(PIECE_BYTES) {
+            // Sent once: a second time it would stand there twice.
+            let append = cmd("APPEND").arg(self.key(key)).arg(piece).take();
+            let length: usize = read(self.link.run(&[append]).await.map_err(failed)?.pop())?;
+            written += piece.len();
+            if length != written {
+                return Err(StoreError(format!(
+                    "redis: {length} bytes of a large value are there instead of {written}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A call of a script on the three keys of `key`'s loans, which share a cluster slot.
+    fn on_loans(&self, script: &str, key: &str) -> Cmd {
+        let mut call = cmd("EVAL");
+        call.arg(script).arg(3);
+        for part in ["until", "who", "count"] {
+            call.arg(self.key(&format!("{{{key}}}:{part}")));
+        }
+        call
+    }
+
     /// One command that may be sent twice: the first connection may have died unnoticed.
     async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
         let mut answers = self.link.run(std::slice::from_ref(&command)).await;
@@ -40,6 +67,9 @@ impl RedisStore {
         read(answers.map_err(failed)?.pop())
     }
 }
+
+/// What is sent of a large value at once: on its way to the socket a command is copied several times.
+const PIECE_BYTES: usize = 4 << 20;
 
 fn failed(error: RedisError) -> StoreError {
     StoreError(format!("redis: {error}"))
@@ -53,6 +83,10 @@ fn read<T: FromRedisValue>(answer: Option<Result<Value, RedisError>>) -> Result<
 /// Takes from rate limits. Sent as text: it runs only where limits are set, and beside a model call.
 const DRAW: &str = include_str!("lua/draw.lua");
 
+/// Lends the least loaded of several, and takes it back.
+const BORROW: &str = include_str!("lua/borrow.lua");
+const GIVE_BACK: &str = include_str!("lua/give_back.lua");
+
 /// Redis refuses a time of zero.
 fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 2)
@@ -62,6 +96,15 @@ fn millis(ttl: Duration) -> u64 {
 impl Store for RedisStore {
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
         self.ask(cmd("SET").arg(self.key(key)).arg(&value[..]).arg("PX").arg(millis(ttl)).take()).await
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let written = self.put_pieces(key, &value, ttl).await;
+        if written.is_ok() || value.len() <= PIECE_BYTES {
+            return written;
+        }
+        // The connection may have died in the middle, or a failover lost the beginning: once more from there.
+        self.put_pieces(key, &value, ttl).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
@@ -106,6 +149,12 @@ impl Store for RedisStore {
         answers.into_iter().map(|answer| read(Some(answer))).collect()
     }
 
+    async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError> {
+        let commands: Vec<Cmd> = keys.iter().map(|key| cmd("HGETALL").arg(self.key(key)).take()).collect();
+        let answers = self.link.run(&commands).await.map_err(failed)?;
+        answers.into_iter().map(|answer| read(Some(answer))).collect()
+    }
+
     async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
         let mut call = cmd("EVAL");
         call.arg(DRAW).arg(1).arg(self.key(key)).arg(u8::from(forced));
@@ -114,6 +163,58 @@ impl Store for RedisStore {
         }
         let answer = self.link.run(&[call]).await.map_err(failed)?.pop();
         read::<u64>(answer).map(Duration::from_millis)
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let mut commands = Vec::with_capacity(writes.len() * 3);
+        for write in &writes {
+            let (key, ttl) = match write {
+                Write::Replace { key, entries, ttl } => {
+                    let key = self.key(key);
+                    commands.push(cmd("DEL").arg(&key).take());
+                    if !entries.is_empty() {
+                        let mut push = cmd("RPUSH").arg(&key).take();
+                        entries.iter().for_each(|entry| {
+                            push.arg(&entry[..]);
+                        });
+                        commands.push(push);
+                    }
+                    (key, ttl)
+                }
+                Write::Push { key, entry, keep, ttl } => {
+                    let key = self.key(key);
+                    let newest = -i64::try_from((*keep).max(1)).unwrap_or(i64::MAX);
+                    commands.push(cmd("RPUSH").arg(&key).arg(&entry[..]).take());
+                    commands.push(cmd("LTRIM").arg(&key).arg(newest).arg(-1).take());
+                    (key, ttl)
+                }
+            };
+            commands.push(cmd("PEXPIRE").arg(&key).arg(millis(*ttl)).take());
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        // Sent once: a second push would be a second entry.
+        for answer in self.link.run(&commands).await.map_err(failed)? {
+            read::<Value>(Some(answer))?;
+        }
+        Ok(())
+    }
+
+    async fn borrow(&self, key: &str, among: &[&str], holder: &str, ttl: Duration) -> Result<usize, StoreError> {
+        let mut call = self.on_loans(BORROW, key);
+        call.arg(holder).arg(millis(ttl));
+        among.iter().for_each(|name| {
+            call.arg(*name);
+        });
+        // Sent again it is the same loan.
+        self.ask(call).await
+    }
+
+    async fn give_back(&self, key: &str, holder: &str) -> Result<(), StoreError> {
+        let mut call = self.on_loans(GIVE_BACK, key);
+        call.arg(holder);
+        self.ask::<i64>(call).await.map(drop)
     }
 
     async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError> {

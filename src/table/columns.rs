@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Body, TableError,
-    read::{Document, Scanner, Shape, Source, malformed, quoted, utf8},
+    read::{Document, Scanner, Shape, Source, Text, malformed, quoted, utf8},
     value::{Cell, Kind},
 };
 use crate::job::RawJson;
@@ -47,14 +47,29 @@ pub fn columns_of(body: &Body, max_rows: usize) -> Result<(Vec<Column>, usize), 
     each_row(&document, &mut |row| {
         if count < max_rows && row.starts_with('{') {
             // The row was checked as it was found.
+            let mut next = 0;
             let _ = Scanner::new(row).object(|key, value| {
-                seen.entry(key.decode().into_owned()).or_default().note(value);
+                next = place(&mut seen, next, key) + 1;
+                seen[next - 1].note(value);
             });
         }
         count += 1;
         true
     })?;
     Ok((seen.into_iter().map(|(name, seen)| seen.into_column(name)).collect(), count))
+}
+
+/// Where a key's column is: mostly behind the one before.
+fn place(seen: &mut IndexMap<String, Seen>, next: usize, key: Text<'_>) -> usize {
+    match seen.get_index(next) {
+        Some((name, _)) if key.is(name) => next,
+        _ => {
+            let entry = seen.entry(key.decode().into_owned());
+            let place = entry.index();
+            entry.or_default();
+            place
+        }
+    }
 }
 
 #[derive(Default)]
@@ -140,12 +155,10 @@ pub(super) fn keys_of_rows(document: &Document, names: &mut IndexSet<String>) ->
     keys_of_first(document, usize::MAX, names)
 }
 
-/// The same over the first rows of a large document, reading no more of it than these. What is wrong with it
-/// is left for the run to find.
+/// The same over the first rows of a document, reading no more of it than these and no more than 1 KiB a row:
+/// few rows are larger. What is wrong with it is left for the run to find.
 pub(super) fn keys_of_sample(document: &Document, max_rows: usize, names: &mut IndexSet<String>) -> Option<usize> {
-    /// Bytes looked at: so many rows are rarely larger.
-    const SAMPLE_BYTES: usize = 1 << 20;
-    let bytes = document.bytes.slice(..document.bytes.len().min(SAMPLE_BYTES));
+    let bytes = document.bytes.slice(..document.bytes.len().min(max_rows << 10));
     // The cut may fall within a character.
     let whole = (0..4).find_map(|cut| bytes.len().checked_sub(cut).filter(|end| utf8(&bytes[..*end]).is_ok()))?;
     let beginning = Document { bytes: bytes.slice(..whole), ..document.clone() };
@@ -166,7 +179,7 @@ fn keys_of_first(
         if !row.starts_with('{') {
             rows = None;
         }
-        let note = |key: super::read::Text<'_>, _: &str| {
+        let note = |key: Text<'_>, _: &str| {
             if key.escaped || !names.contains(key.raw) {
                 names.insert(key.decode().into_owned());
             }

@@ -20,12 +20,15 @@ pub struct TableError {
     pub field: Option<String>,
     /// What was found instead of what was needed.
     pub found: Option<String>,
+    /// Whether the data that the run was given is at fault, for which no step is to blame.
+    pub(super) of_input: bool,
 }
 
 impl TableError {
     /// An error with this code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), step_number: None, step: None, field: None, found: None }
+        let message = message.into();
+        Self { code, message, step_number: None, step: None, field: None, found: None, of_input: false }
     }
 
     /// A plan that cannot run.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use indexmap::IndexSet;
 use serde::Serialize;
 
-use super::{Format, columns::keys_of, read::Scanner};
+use super::{Format, columns::keys_of, read::Scanner, run::Left};
 use crate::job::{Preview, RawJson};
 
 /// Bytes of data and how to read them.
@@ -71,9 +71,33 @@ pub struct Output {
     pub steps: Vec<StepStat>,
     /// What did not go as one may have thought.
     pub warnings: Vec<String>,
+    /// The contract's result, where `data` is a part of its bytes.
+    whole: Option<RawJson>,
 }
 
+/// The contract's result up to the data.
+const HEAD: &[u8] = b"{\"status\":\"success\",\"data\":";
+
 impl Output {
+    /// Rows are written once, in their place within the contract's result: there may be many.
+    pub(super) fn new(left: Left, steps: Vec<StepStat>, warnings: Vec<String>) -> Self {
+        let row_count = left.count();
+        let (data, whole) = match left {
+            Left::Document(bytes, _) => (RawJson::from_trusted(bytes), None),
+            Left::Rows(rows) => {
+                let tail = tail(row_count, &steps);
+                let mut out = Vec::with_capacity(HEAD.len() + rows.json_size() + tail.len());
+                out.extend_from_slice(HEAD);
+                rows.write_json(&mut out);
+                let end = out.len();
+                out.extend_from_slice(tail.as_bytes());
+                let whole = Bytes::from(out);
+                (RawJson::from_trusted(whole.slice(HEAD.len()..end)), Some(RawJson::from_trusted(whole)))
+            }
+        };
+        Self { data, row_count, steps, warnings, whole }
+    }
+
     /// The short form: columns and first rows, or an object's keys, or the beginning of a text.
     #[must_use]
     pub fn preview(&self) -> Preview {
@@ -83,17 +107,18 @@ impl Output {
     /// The contract's result: `{"status", "data", "row_count", "pipeline_steps", "steps"}`.
     #[must_use]
     pub fn result(&self) -> RawJson {
-        let steps = RawJson::of(&self.steps);
-        let mut out = Vec::with_capacity(self.data.len() + steps.len() + 96);
-        out.extend_from_slice(b"{\"status\":\"success\",\"data\":");
-        out.extend_from_slice(self.data.bytes());
-        out.extend_from_slice(
-            format!(",\"row_count\":{},\"pipeline_steps\":{},\"steps\":", self.row_count, self.steps.len()).as_bytes(),
-        );
-        out.extend_from_slice(steps.bytes());
-        out.push(b'}');
-        RawJson::from_trusted(out)
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
+        let tail = tail(self.row_count, &self.steps);
+        RawJson::from_trusted([HEAD, self.data.bytes(), tail.as_bytes()].concat())
     }
+}
+
+/// The contract's result behind the data.
+fn tail(row_count: usize, steps: &[StepStat]) -> String {
+    let count = steps.len();
+    format!(",\"row_count\":{row_count},\"pipeline_steps\":{count},\"steps\":{}}}", RawJson::of(steps).as_str())
 }
 
 /// The preview of well-formed data: a list is a dataset, an object its keys, anything else text.

@@ -6,6 +6,7 @@
 mod logs;
 pub mod names;
 mod recorder;
+pub mod spans;
 #[cfg(test)]
 mod tests;
 

@@ -38,6 +38,12 @@ pub const LLM_DURATION_SECONDS: &str = "agent_runner_llm_duration_seconds";
 pub const LLM_TOKENS_TOTAL: &str = "agent_runner_llm_tokens_total";
 /// Dollars by the price table; a gauge that only grows, since cents are not whole. Label `model`.
 pub const LLM_COST_USD_TOTAL: &str = "agent_runner_llm_cost_usd_total";
+/// One request to a model, under the name of OpenTelemetry's conventions for generative AI.
+pub const GEN_AI_OPERATION_DURATION: &str = "gen_ai_client_operation_duration_seconds";
+/// Tokens of one request, under the name of the same conventions. Label `gen_ai_token_type`: `input`, `output`.
+pub const GEN_AI_TOKEN_USAGE: &str = "gen_ai_client_token_usage";
+/// Plans taken from promoted tools. Label `outcome`: `used`, `mended`, `ambiguous`; and `promoted` for a new tool.
+pub const PROMOTIONS_TOTAL: &str = "agent_runner_promotions_total";
 /// 0 closed, 1 half open, 2 open. Label `target`.
 pub const CIRCUIT_STATE: &str = "agent_runner_circuit_state";
 /// One step of a table pipeline. Label `step`.
@@ -48,6 +54,12 @@ pub const PIPELINE_ROWS_TOTAL: &str = "agent_runner_pipeline_rows_total";
 pub const HANDOFFS_TOTAL: &str = "agent_runner_handoffs_total";
 /// Escalations by the tier that was left. Label `tier`.
 pub const ESCALATIONS_TOTAL: &str = "agent_runner_escalations_total";
+/// Executions that a tier resolved. Label `tier`.
+pub const TIERS_RESOLVED_TOTAL: &str = "agent_runner_tiers_resolved_total";
+/// How complex a tier judged its tasks, 0 to 1. Label `tier`.
+pub const TIER_COMPLEXITY: &str = "agent_runner_tier_complexity_ratio";
+/// Dollars that a tier cost; a gauge that only grows. Label `tier`.
+pub const TIER_COST_USD_TOTAL: &str = "agent_runner_tier_cost_usd_total";
 /// Tool calls. Labels `tool`, `outcome`: `ok`, `error`, `refused`, `skipped`.
 pub const TOOL_CALLS_TOTAL: &str = "agent_runner_tool_calls_total";
 /// Requests answered. Labels `route` (the pattern, or `unmatched`), `status`.
@@ -73,16 +85,42 @@ pub enum Buckets {
     Short,
     /// From 1 ms to an hour: a job, a wait, a model.
     Long,
+    /// The conventions' bounds for the time of a model call.
+    GenAiSeconds,
+    /// The conventions' bounds for tokens: powers of four.
+    GenAiTokens,
+    /// From 0 to 1.
+    Share,
 }
 
 impl Buckets {
-    /// The upper bounds in seconds.
+    /// The upper bounds.
     #[must_use]
     pub fn bounds(self) -> &'static [f64] {
         match self {
             Self::Short => &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0],
+            Self::Share => &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
             Self::Long => &[
                 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
+            ],
+            Self::GenAiSeconds => {
+                &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+            }
+            Self::GenAiTokens => &[
+                1.0,
+                4.0,
+                16.0,
+                64.0,
+                256.0,
+                1024.0,
+                4096.0,
+                16384.0,
+                65536.0,
+                262_144.0,
+                1_048_576.0,
+                4_194_304.0,
+                16_777_216.0,
+                67_108_864.0,
             ],
         }
     }
@@ -123,11 +161,17 @@ pub const ALL: &[Metric] = &[
     metric(LLM_DURATION_SECONDS, Kind::Histogram(Buckets::Long), "one request to a model"),
     metric(LLM_TOKENS_TOTAL, Kind::Counter, "tokens of model calls by kind"),
     metric(LLM_COST_USD_TOTAL, Kind::Gauge, "dollars spent on model calls since the start"),
+    metric(GEN_AI_OPERATION_DURATION, Kind::Histogram(Buckets::GenAiSeconds), "one request to a model"),
+    metric(GEN_AI_TOKEN_USAGE, Kind::Histogram(Buckets::GenAiTokens), "tokens of one request"),
+    metric(PROMOTIONS_TOTAL, Kind::Counter, "plans taken from promoted tools, and new tools"),
     metric(CIRCUIT_STATE, Kind::Gauge, "0 closed, 1 half open, 2 open"),
     metric(PIPELINE_STEP_DURATION_SECONDS, Kind::Histogram(Buckets::Short), "one step of a table pipeline"),
     metric(PIPELINE_ROWS_TOTAL, Kind::Counter, "rows that left a pipeline step"),
     metric(HANDOFFS_TOTAL, Kind::Counter, "handoff executions"),
     metric(ESCALATIONS_TOTAL, Kind::Counter, "escalations by the tier that was left"),
+    metric(TIERS_RESOLVED_TOTAL, Kind::Counter, "executions by the tier that resolved them"),
+    metric(TIER_COMPLEXITY, Kind::Histogram(Buckets::Share), "how complex a tier judged its tasks, 0 to 1"),
+    metric(TIER_COST_USD_TOTAL, Kind::Gauge, "dollars spent by tier since the start"),
     metric(TOOL_CALLS_TOTAL, Kind::Counter, "tool calls"),
     metric(HTTP_REQUESTS_TOTAL, Kind::Counter, "HTTP requests answered"),
     metric(BUILD_INFO, Kind::Gauge, "always 1; the version is the label"),

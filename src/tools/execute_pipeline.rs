@@ -189,6 +189,11 @@ impl Tool for ExecutePipeline {
         if self.only_reads(arguments) { Effect::Reads } else { Effect::Repeatable }
     }
 
+    fn only_reads(&self, arguments: &RawJson) -> bool {
+        let plan = Arguments::read(arguments).ok().and_then(|read| Plan::parse(&read.pipeline, &self.limits).ok());
+        plan.is_none_or(|plan| plan.only_reads())
+    }
+
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         let arguments = Arguments::read(arguments)?;
         let plan = Plan::parse(&arguments.pipeline, &self.limits)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Tool, ToolBounds, ToolContext, ToolEnd, ToolOutput};
+use super::{Effect, Tool, ToolBounds, ToolContext, ToolEnd};
 use crate::{
     job::{ErrorCode, JobError, Meter, RawJson},
     llm::ToolSpec,
@@ -112,12 +112,12 @@ impl Gate {
         Err(self.told(message).with_detail("reason", "outcome_unknown"))
     }
 
-    async fn made(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolOutput, JobError> {
+    async fn made(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         match self.inner.call(arguments, context).await? {
-            ToolEnd::Done(output) => Ok(output),
+            end @ (ToolEnd::Done(_) | ToolEnd::Told(_)) => Ok(end),
             ToolEnd::Park(prepared) => {
                 self.allowed("prepared", arguments, Some(prepared.clone()), context).await?;
-                self.inner.resume(&prepared, context).await
+                self.inner.resume(&prepared, context).await.map(ToolEnd::Done)
             }
         }
     }
@@ -152,7 +152,7 @@ impl Tool for Gate {
         match self.made(arguments, context).await {
             // Another attempt would not be allowed to make it.
             Err(error) if once && error.retryable && !error.deferred => Err(error.with_retryable(false)),
-            made => made.map(ToolEnd::Done),
+            made => made,
         }
     }
 }

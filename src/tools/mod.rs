@@ -7,6 +7,7 @@ pub mod mcp;
 mod names;
 mod openapi;
 mod patch_workflow;
+mod promoted;
 mod search;
 mod sources;
 
@@ -20,6 +21,7 @@ pub use gate::{Decision, Gate, PendingCall, decide, is_call};
 pub use names::{Names, function_name};
 pub use openapi::{KnownOperations, OpenApiAction};
 pub use patch_workflow::{Commit, PatchWorkflow, Pending};
+pub use promoted::{CallTool, SearchTools};
 pub use search::{FindTools, Offered, SearchSource, ToolHit};
 pub use sources::Sources;
 
@@ -58,6 +60,8 @@ pub enum ToolEnd {
     Done(ToolOutput),
     /// It needs someone's approval first; [`Tool::resume`] goes on from what is given here.
     Park(RawJson),
+    /// It looked something up for the planner; no job can end with that.
+    Told(String),
 }
 
 /// What a call gave.
@@ -117,6 +121,13 @@ pub trait Tool: Send + Sync {
     /// How it is offered. The same bytes every time, so that the provider's prompt cache is hit.
     fn spec(&self) -> &ToolSpec;
 
+    /// Whether this call changes nothing anywhere: such calls of one turn run side by side. Arguments that cannot be
+    /// read do nothing either.
+    fn only_reads(&self, arguments: &RawJson) -> bool {
+        let _ = arguments;
+        false
+    }
+
     /// Whether an agent may call it by itself.
     fn permission(&self) -> Permission {
         Permission::Free
@@ -125,13 +136,6 @@ pub trait Tool: Send + Sync {
     /// What one call by an agent may take.
     fn bounds(&self) -> ToolBounds {
         ToolBounds::default()
-    }
-
-    /// Whether this call changes nothing anywhere: such calls of one turn run side by side. Arguments that cannot be
-    /// read do nothing either.
-    fn only_reads(&self, arguments: &RawJson) -> bool {
-        let _ = arguments;
-        false
     }
 
     /// What this call does to the world.

@@ -9,7 +9,10 @@ use std::{
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Runner, approval};
+use super::{
+    Runner, approval,
+    promote::{self, Known},
+};
 use crate::{
     intent::{self, Facts, IntentModel},
     job::{
@@ -17,7 +20,7 @@ use crate::{
     },
     lanes::{self, Bounds, Drive, LaneEnd, Observed, ReadyPlan, Record, handoff},
     llm::CallContext,
-    planner::{Brief, Column, Planner},
+    planner::{Brief, Column, Planner, PromotedPlanner},
     queue::Approval,
     settings::limits,
     store::{Journal, Session},
@@ -51,6 +54,8 @@ pub struct Notes {
     pub intent: Option<Intent>,
     /// Tool calls and warnings.
     pub record: Record,
+    /// The columns at hand, where a promoted tool may be made of the job's plan.
+    pub columns: Option<String>,
 }
 
 /// Makes one attempt. Never panics and never outlasts the job's time limit.
@@ -114,7 +119,10 @@ async fn lane(
         _ => None,
     };
     let quiet = CallContext { meter, deadline, cancel: &around.stop, on_text: None };
-    let decided = decide(runner, job, columns.as_ref(), journal, &quiet).await?;
+    let at_hand = columns.as_ref().map(|(columns, _)| columns.as_slice());
+    let mut known = runner.known(job, at_hand, session.as_ref(), journal, meter).await?;
+    notes.columns = known.columns.take();
+    let decided = decide(runner, job, at_hand, &mut known, journal, &quiet).await?;
     tell(&decided, around);
     let intent = &*notes.intent.insert(decided);
     if let Some(pending) = approval::decided(around.approval, journal, meter).await? {
@@ -122,11 +130,10 @@ async fn lane(
     }
     let on_text = |text: &str| (around.emit)(Event::new(EventKind::Token).with("text", text));
     if intent.intent == IntentKind::Handoff {
-        let call_context = CallContext { on_text: Some(&on_text), ..quiet };
-        let around = handoff::Surroundings { tool_context, quiet, call_context };
+        let around = handoff::Surroundings { tool_context, quiet };
         return approval::parked(runner.handoffs.run(job, around, &mut notes.record).await);
     }
-    let stage = Stage { runner, intent, ready, columns, session, tool_context };
+    let stage = Stage { runner, intent, ready, known, columns, session, tool_context };
     let end = stage.run(CallContext { on_text: Some(&on_text), ..quiet }, &mut notes.record).await;
     if job.require_approval && matches!(&end, Ok(LaneEnd::Done { lane: Lane::Execute | Lane::Answer, .. })) {
         notes.record.warnings.push("require_approval is about workflow changes: this job made none".into());
@@ -139,6 +146,7 @@ struct Stage<'a> {
     runner: &'a Runner,
     intent: &'a Intent,
     ready: Option<ReadyPlan>,
+    known: Known,
     columns: Option<(Vec<Column>, usize)>,
     session: Option<Session>,
     tool_context: ToolContext<'a>,
@@ -147,21 +155,30 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Plans, or takes the ready plan, and carries it out.
     async fn run(self, call_context: CallContext<'_>, record: &mut Record) -> Result<LaneEnd, JobError> {
-        let Self { runner, intent, ready, columns, session, tool_context } = self;
+        let Self { runner, intent, ready, known, columns, session, tool_context } = self;
         let job = tool_context.job;
         let goes_on = session.as_ref().is_some_and(|session| session.last_rows().is_some());
-        let tools = offered(runner, job, intent, ready.is_some(), goes_on)?;
-        let specs: Vec<_> = tools.iter().map(|tool| tool.spec().clone()).collect();
+        let mut tools = offered(runner, job, intent, ready.is_some(), goes_on)?;
+        if tools.iter().any(|tool| tool.spec().name == runner.pipeline_tool.spec().name) {
+            tools.extend(known.tools(runner, tool_context.journal.replays()));
+        }
+        // Who brings a plan need not be told what there is.
+        let described = if ready.is_some() { &[][..] } else { &tools[..] };
+        let specs: Vec<_> = described.iter().map(|tool| tool.spec().clone()).collect();
         let patches = tools.iter().any(|tool| tool.spec().name == runner.patch_tool.spec().name);
         let workflow = match ready {
             None if patches => runner.patch_tool.current_workflow(&tool_context).await?,
             _ => None,
         };
         let modelled = asks_model(runner, job);
-        let planner: &dyn Planner = match &ready {
-            Some(plan) => plan,
-            None => &*runner.planner,
+        let promoted = known.found.as_ref().map(|found| PromotedPlanner { found, then: &*runner.planner });
+        let planner: &dyn Planner = match (&ready, &promoted) {
+            (Some(plan), _) => plan,
+            (None, Some(promoted)) => promoted,
+            (None, None) => &*runner.planner,
         };
+        let origin = promote::origin(ready.is_some(), known.found.as_ref(), modelled);
+        record.plan = Some(origin.clone());
         let drive = Drive {
             planner,
             on_record: modelled || (ready.is_none() && intent.intent == IntentKind::Patch),
@@ -183,8 +200,11 @@ impl Stage<'_> {
                 max_repeats: limits::MAX_REPEATS,
                 mends: modelled,
             },
+            capture_content: runner.settings.telemetry.capture_content,
         };
-        drive.run(record).await
+        let end = drive.run(record).await;
+        record.plan = Some(promote::settled(origin, record, tool_context.meter));
+        end
     }
 }
 
@@ -197,8 +217,11 @@ async fn approved(
 ) -> Result<LaneEnd, JobError> {
     let tool = &runner.patch_tool;
     let name = tool.spec().name.as_str();
-    let observed = Observed { tool: name, label: name, arguments: pending, emit: context.emit };
-    let output = observed.run(record, tool.resume(pending, context)).await?;
+    let capture = runner.settings.telemetry.capture_content;
+    let observed = Observed { tool: name, label: name, call_id: None, arguments: pending, emit: context.emit, capture };
+    let (output, made) = observed.run(tool.resume(pending, context)).await;
+    record.tool_calls.push(made);
+    let output = output?;
     record.warnings.extend(output.warnings.iter().cloned());
     Ok(output.into())
 }
@@ -238,7 +261,7 @@ fn node_ids(job: &Job) -> Vec<String> {
 }
 
 /// Whether a model plans the job, so that each of its turns is paid for.
-fn asks_model(runner: &Runner, job: &Job) -> bool {
+pub(super) fn asks_model(runner: &Runner, job: &Job) -> bool {
     runner.model.is_some() && lanes::ready_plan(job).is_none()
 }
 
@@ -251,17 +274,18 @@ fn tell(decided: &Intent, around: &Surroundings<'_>) {
     );
 }
 
-/// The lane, by the rules or, where they are unsure, by the model, whose answer goes on record. The only error is
-/// a rate limit for which the job is put back.
+/// The lane, by the rules or, where they are unsure, by the model, whose answer goes on record. Words that mean a
+/// promoted tool need no model; where the rules are sure of something else, `known` loses its plan. The only errors are
+/// a rate limit for which the job is put back, and a journal that cannot be written.
 async fn decide(
     runner: &Runner,
     job: &Job,
-    columns: Option<&(Vec<Column>, usize)>,
+    columns: Option<&[Column]>,
+    known: &mut Known,
     journal: &Journal,
     context: &CallContext<'_>,
 ) -> Result<Intent, JobError> {
-    let names: Vec<String> =
-        columns.iter().flat_map(|(columns, _)| columns).map(|column| column.name.clone()).collect();
+    let names: Vec<String> = columns.into_iter().flatten().map(|column| column.name.clone()).collect();
     let nodes = node_ids(job);
     let facts = Facts {
         has_workflow: job.current_workflow.is_some() || job.workflow_tag.is_some(),
@@ -271,6 +295,13 @@ async fn decide(
     };
     let settings = &runner.settings.intent;
     let offline = intent::decide(job, &facts, settings.rules_threshold, None).await;
+    match (known.intent(&offline, facts.has_workflow, runner), &known.found) {
+        (Some(intent), Some(found)) => {
+            runner.take(found, journal, context.meter).await?;
+            return Ok(intent);
+        }
+        _ => known.found = None,
+    }
     let unsure = offline.source == IntentSource::Rules && offline.confidence < settings.rules_threshold;
     let Some(chat) = runner.model.as_deref().filter(|_| unsure) else { return Ok(offline) };
     let model = IntentModel { chat, model: settings.model.clone(), context };

@@ -23,10 +23,11 @@ pub(super) struct Times {
 /// The result of a job that ended with `end`, whole.
 #[must_use]
 pub(super) fn result(job: &Job, end: Result<LaneEnd, JobError>, notes: Notes, spend: Spend, times: Times) -> JobResult {
-    let Notes { intent, record } = notes;
+    let Notes { intent, record, .. } = notes;
     let asked = intent.as_ref().and_then(|intent| lane_of(intent.intent));
     let metadata = Metadata {
         intent,
+        plan: record.plan,
         tool_calls: record.tool_calls,
         warnings: bounded(record.warnings),
         ..metadata(spend, times)
@@ -75,7 +76,7 @@ pub(super) fn closing_event(result: &JobResult) -> Event {
         None => Event::new(kind),
     };
     match &result.error {
-        Some(error) => event.with("error", serde_json::to_value(error).unwrap_or_default()),
+        Some(error) => event.with("error", error),
         None => event,
     }
 }

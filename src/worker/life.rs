@@ -111,10 +111,12 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     };
     let dead = outcome.as_ref().err().filter(|error| error.retryable).cloned();
     let times = Times { attempt: delivery.attempt, queue: delivery.queue_time, execution: started.elapsed() };
+    let columns = notes.columns.take();
     let document = conclude::result(job, outcome, notes, meter.spend(), times);
     match runner.keep_large(document).await {
         Ok(document) => {
             runner.remember(job, &document).await;
+            runner.learn(job, &document, columns).await;
             Some(ending(runner, delivery, document, dead))
         }
         // The result could not be kept: the job is not done.
@@ -145,7 +147,7 @@ async fn note_spending(journal: &Journal, meter: &Meter, job: &Job) {
 }
 
 fn park(pending: RawJson) -> End {
-    let event = Event::new(EventKind::Approval).with("pending", pending.to_value().unwrap_or_default());
+    let event = Event::new(EventKind::Approval).with_json("pending", &pending);
     End::Park { pending, event }
 }
 
@@ -163,6 +165,7 @@ fn ending(runner: &Runner, delivery: &Delivery, document: JobResult, dead: Optio
     let signal = wants_signal.then(|| RawJson::of(&crate::job::completion_signal(&document)));
     let event = conclude::closing_event(&document);
     count(&document);
+    runner.tally.note(&document);
     let (status, lane) = (document.status, document.lane);
     let document = conclude::published(document, runner.settings.results.inline_max_bytes);
     End::Result { result: RawJson::of(&document), status, lane, event, signal, dead }

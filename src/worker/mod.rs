@@ -6,8 +6,10 @@ mod conclude;
 mod deferral;
 mod life;
 mod pool;
+mod promote;
 mod retry;
 mod session;
+mod tally;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use attempt::{Notes, Surroundings, attempt};
 pub use pool::{Drained, Pool};
 pub use retry::next_attempt;
+pub use tally::{DURATION_BUCKETS, Tally, record};
 
 use crate::{
     job::{ErrorCode, Event, Job, JobError, JobId, JobResult, Meter},
@@ -48,6 +51,8 @@ pub struct Runner {
     pub store: SharedStore,
     /// Results behind references.
     pub artifacts: Artifacts,
+    /// Counts what ended, for the charts.
+    pub tally: Tally,
 }
 
 impl Runner {
@@ -93,6 +98,7 @@ impl Runner {
                 break Err(error);
             }
         };
+        let columns = notes.columns.take();
         let end = match end {
             Ok(LaneEnd::Parked(_)) => Err(JobError::new(
                 ErrorCode::InvalidJob,
@@ -104,6 +110,7 @@ impl Runner {
         let document = conclude::result(job, end, notes, meter.spend(), times);
         if !journal.replays() {
             self.remember(job, &document).await;
+            self.learn(job, &document, columns).await;
         }
         emit(conclude::closing_event(&document));
         document

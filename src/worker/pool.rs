@@ -1,8 +1,14 @@
 //! Takes jobs while there is room for them, and ends in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Runner, life};
@@ -29,6 +35,9 @@ pub struct Pool {
     queue: SharedQueue,
     slots: Arc<Semaphore>,
     jobs: TaskTracker,
+    busy: Arc<AtomicUsize>,
+    /// The last pause after a failed claim, in milliseconds.
+    backoff: AtomicU64,
     /// Fires when running jobs must go back to the queue.
     hand_back: CancellationToken,
 }
@@ -38,7 +47,15 @@ impl Pool {
     #[must_use]
     pub fn new(runner: Arc<Runner>, queue: SharedQueue) -> Self {
         let slots = Arc::new(Semaphore::new(runner.settings.worker.concurrency));
-        Self { runner, queue, slots, jobs: TaskTracker::new(), hand_back: CancellationToken::new() }
+        Self {
+            runner,
+            queue,
+            slots,
+            jobs: TaskTracker::new(),
+            busy: Arc::default(),
+            backoff: AtomicU64::new(0),
+            hand_back: CancellationToken::new(),
+        }
     }
 
     /// Works until `stop` fires, then lets running jobs finish for `worker.grace_secs`, then hands the rest
@@ -69,72 +86,105 @@ impl Pool {
         Drained::HandedBack
     }
 
-    /// Claims as many jobs as there are free slots, again and again.
+    /// Claims as many jobs as there are free slots, again and again. While there is more than one claim brings, two
+    /// are under way: the next one need not wait for the round trips of the last.
     async fn take(self: Arc<Self>, stop: CancellationToken) {
-        let batch = self.runner.settings.queue.claim_batch;
-        let mut backoff = Duration::ZERO;
+        let mut more = false;
         while !stop.is_cancelled() {
-            let Some(free) = self.free_slots(&stop).await else { return };
-            match self.queue.claim(free.min(batch)).await {
-                Ok(leases) => {
-                    backoff = Duration::ZERO;
-                    for lease in leases {
-                        self.start(lease, &stop).await;
-                    }
+            more = if more {
+                let (first, second) = tokio::join!(self.claim(&stop), self.claim(&stop));
+                first && second
+            } else {
+                self.claim(&stop).await
+            };
+        }
+    }
+
+    /// Claims once and starts what came. True when it was as much as could be taken.
+    async fn claim(&self, stop: &CancellationToken) -> bool {
+        let Some(mut room) = self.room(stop).await else { return false };
+        let wanted = room.num_permits();
+        match self.queue.claim(wanted).await {
+            Ok(leases) => {
+                self.backoff.store(0, Ordering::Relaxed);
+                let full = leases.len() == wanted;
+                for lease in leases {
+                    self.start(lease, room.split(1), stop);
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "no jobs could be claimed; trying again");
-                    backoff = (backoff * 2).clamp(Duration::from_millis(50), MAX_BACKOFF);
-                    let pause = backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = stop.cancelled() => {}
-                    }
-                }
+                full
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no jobs could be claimed; trying again");
+                self.pause(stop).await;
+                false
             }
         }
     }
 
-    /// Waits for a free slot and says how many there are; nothing once `stop` has fired.
-    async fn free_slots(&self, stop: &CancellationToken) -> Option<usize> {
+    /// Waits longer from one failed claim to the next.
+    async fn pause(&self, stop: &CancellationToken) {
+        let last = Duration::from_millis(self.backoff.load(Ordering::Relaxed));
+        let backoff = (last * 2).clamp(Duration::from_millis(50), MAX_BACKOFF);
+        self.backoff.store(u64::try_from(backoff.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         tokio::select! {
-            biased;
-            () = stop.cancelled() => None,
-            // Taken only to wait: the slot itself is taken when a job has come.
-            permit = self.slots.acquire() => permit.ok().map(drop),
-        }?;
-        Some(self.slots.available_permits().max(1))
+            () = tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
+            () = stop.cancelled() => {}
+        }
     }
 
-    async fn start(&self, lease: Lease, stop: &CancellationToken) {
+    /// Waits for a free slot and takes as many as one claim may bring; nothing once `stop` has fired.
+    async fn room(&self, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+        let mut room = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            permit = self.slots.clone().acquire_owned() => permit.ok(),
+        }?;
+        let more = self.slots.available_permits().min(self.runner.settings.queue.claim_batch.saturating_sub(1));
+        if let Some(more) = u32::try_from(more).ok().and_then(|n| self.slots.clone().try_acquire_many_owned(n).ok()) {
+            room.merge(more);
+        }
+        Some(room)
+    }
+
+    fn start(&self, lease: Lease, slot: Option<OwnedSemaphorePermit>, stop: &CancellationToken) {
         // What was claimed while stopping goes back without being started.
         if stop.is_cancelled() {
             let done = life::live(self.runner.clone(), self.queue.clone(), lease, cancelled());
             self.jobs.spawn(done);
             return;
         }
-        let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
-        self.show_slots();
+        let busy = Busy::enter(&self.busy, self.runner.settings.worker.concurrency);
         let job = life::live(self.runner.clone(), self.queue.clone(), lease, self.hand_back.clone());
-        let slots = self.slots.clone();
-        let total = self.runner.settings.worker.concurrency;
         self.jobs.spawn(async move {
             job.await;
-            drop(slot);
-            show(&slots, total);
+            drop((slot, busy));
         });
     }
+}
 
-    fn show_slots(&self) {
-        show(&self.slots, self.runner.settings.worker.concurrency);
+/// Counts a slot as busy. Not what the semaphore says: a claim that waits holds permits too.
+struct Busy {
+    busy: Arc<AtomicUsize>,
+    total: usize,
+}
+
+impl Busy {
+    fn enter(busy: &Arc<AtomicUsize>, total: usize) -> Self {
+        show(busy.fetch_add(1, Ordering::Relaxed) + 1, total);
+        Self { busy: busy.clone(), total }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        show(self.busy.fetch_sub(1, Ordering::Relaxed) - 1, self.total);
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge; slots are few")]
-fn show(slots: &Semaphore, total: usize) {
-    let free = slots.available_permits();
-    metrics::gauge!(names::WORKER_SLOTS, "state" => "free").set(free as f64);
-    metrics::gauge!(names::WORKER_SLOTS, "state" => "busy").set(total.saturating_sub(free) as f64);
+fn show(busy: usize, total: usize) {
+    metrics::gauge!(names::WORKER_SLOTS, "state" => "free").set(total.saturating_sub(busy) as f64);
+    metrics::gauge!(names::WORKER_SLOTS, "state" => "busy").set(busy as f64);
 }
 
 fn cancelled() -> CancellationToken {

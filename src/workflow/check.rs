@@ -1,14 +1,14 @@
 //! What is wrong with a workflow, each fault with the places it hangs on.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use super::{
     Schema,
-    document::{ends, kind, list, node_name},
+    document::{ends, kind, list, member, node_name, text_of},
     graph::Graph,
     places::Place,
-    schema::{cel_fault, condition_text, is_id},
+    schema::{condition_text, is_id},
 };
 
 /// Something that makes a workflow unsound.
@@ -32,9 +32,8 @@ pub(super) fn of_elements(document: &Value, schema: &Schema) -> Vec<Fault> {
     for (index, node) in list(document, "nodes").iter().enumerate() {
         node_faults(&node_name(node, index), node, schema, &mut faults);
     }
-    let mut conditions = FxHashMap::default();
     for edge in list(document, "edges") {
-        edge_faults(edge, &mut conditions, &mut faults);
+        edge_faults(edge, schema, &mut faults);
     }
     faults
 }
@@ -70,7 +69,7 @@ fn node_faults(name: &str, node: &Value, schema: &Schema, faults: &mut Vec<Fault
     if !node.is_object() {
         return fault(&[], format!("a node must be an object with id and type, not {}", kind(node)));
     }
-    match node.get("id") {
+    match member(node, "id") {
         Some(Value::String(id)) if is_id(id) => {}
         Some(Value::String(id)) => {
             fault(&["id"], format!("node id {id:?}: only letters, digits, _ and - are allowed, and at least one"));
@@ -82,11 +81,11 @@ fn node_faults(name: &str, node: &Value, schema: &Schema, faults: &mut Vec<Fault
         let within: Vec<&str> = within.iter().map(String::as_str).collect();
         fault(&within, format!("{} of node {name}: {message}", within.join(".")));
     }
-    let config = node.get("config");
+    let config = member(node, "config");
     if let Some(other) = config.filter(|config| !config.is_object()) {
         fault(&["config"], format!("config of node {name} must be an object, not {}", kind(other)));
     }
-    let node_type = match node.get("type") {
+    let node_type = match member(node, "type") {
         Some(Value::String(text)) => match schema.node_type(text) {
             Some(node_type) => node_type,
             None => return fault(&["type"], unknown_type(name, text, schema)),
@@ -118,7 +117,7 @@ fn unknown_type(name: &str, found: &str, schema: &Schema) -> String {
     }
 }
 
-fn edge_faults<'a>(edge: &'a Value, conditions: &mut FxHashMap<&'a str, Option<String>>, faults: &mut Vec<Fault>) {
+fn edge_faults(edge: &Value, schema: &Schema, faults: &mut Vec<Fault>) {
     let (from, to) = ends(edge);
     let mut fault =
         |within: &[&str], message: String| faults.push(Fault::new(vec![Place::edge(from, to, within)], message));
@@ -126,25 +125,24 @@ fn edge_faults<'a>(edge: &'a Value, conditions: &mut FxHashMap<&'a str, Option<S
         return fault(&[], format!("an edge must be an object with from and to, not {}", kind(edge)));
     }
     for end in ["from", "to"] {
-        match edge.get(end) {
+        match member(edge, end) {
             Some(Value::String(_)) => {}
             Some(other) => fault(&[end], format!("{end} of an edge must be the id of a node, not {}", kind(other))),
             None => fault(&[end], format!("the edge {from}->{to} has no {end}: give the id of a node")),
         }
     }
-    let Some(condition) = edge.get("condition").filter(|condition| !condition.is_null()) else { return };
+    let Some(condition) = member(edge, "condition").filter(|condition| !condition.is_null()) else { return };
     let Some(text) = condition_text(condition) else {
         return fault(&["condition"], format!("the condition of {from}->{to} must be text, not {}", kind(condition)));
     };
-    let verdict = conditions.entry(text).or_insert_with(|| cel_fault(text).filter(|_| !text.trim().is_empty()));
-    if let Some(message) = verdict {
+    if let Some(message) = schema.condition_fault(text) {
         fault(&["condition"], format!("edge {from}->{to}: {message}"));
     }
 }
 
 fn duplicate_ids<'a>(document: &'a Value, faults: &mut Vec<Fault>) -> FxHashSet<&'a str> {
     let (mut ids, mut told) = (FxHashSet::default(), FxHashSet::default());
-    for id in list(document, "nodes").iter().filter_map(|node| node.get("id").and_then(Value::as_str)) {
+    for id in list(document, "nodes").iter().filter_map(|node| text_of(node, "id")) {
         if !ids.insert(id) && told.insert(id) {
             let message = format!("the node id {id:?} is there twice: choose another id for the new node");
             faults.push(Fault::new(vec![Place::node(id, &["id"])], message));
@@ -157,7 +155,7 @@ fn dangling_edges(document: &Value, ids: &FxHashSet<&str>, faults: &mut Vec<Faul
     for edge in list(document, "edges") {
         let (from, to) = ends(edge);
         for (name, end) in [("from", from), ("to", to)] {
-            if edge.get(name).is_some_and(Value::is_string) && !ids.contains(end) {
+            if text_of(edge, name).is_some() && !ids.contains(end) {
                 let message = format!(
                     "the edge {from}->{to} hangs on {end:?}, which is no node: remove the edge or add the node"
                 );
@@ -171,15 +169,16 @@ fn dangling_edges(document: &Value, ids: &FxHashSet<&str>, faults: &mut Vec<Faul
 pub(super) fn named_nodes<'a>(document: &'a Value, schema: &'a Schema) -> Vec<(&'a str, &'a str, &'a str)> {
     let mut named = Vec::new();
     for node in list(document, "nodes") {
-        let (Some(id), Some(config)) = (node.get("id").and_then(Value::as_str), node.get("config")) else { continue };
-        let Some(node_type) = node.get("type").and_then(Value::as_str).and_then(|name| schema.node_type(name)) else {
+        let (Some(id), Some(config)) = (text_of(node, "id"), member(node, "config")) else { continue };
+        let Some(node_type) = text_of(node, "type").and_then(|name| schema.node_type(name)) else {
             continue;
         };
-        for member in node_type.node_references() {
-            match config.get(member) {
-                Some(Value::String(target)) => named.push((id, member, target.as_str())),
+        for named_by in &node_type.references {
+            match member(config, named_by) {
+                Some(Value::String(target)) => named.push((id, named_by.as_str(), target.as_str())),
                 Some(Value::Array(targets)) => {
-                    named.extend(targets.iter().filter_map(Value::as_str).map(|target| (id, member, target)));
+                    let targets = targets.iter().filter_map(Value::as_str);
+                    named.extend(targets.map(|target| (id, named_by.as_str(), target)));
                 }
                 _ => {}
             }
@@ -200,8 +199,8 @@ fn references(document: &Value, ids: &FxHashSet<&str>, schema: &Schema, faults: 
 fn dead_conditionals(document: &Value, faults: &mut Vec<Fault>) {
     let sources: FxHashSet<&str> = list(document, "edges").iter().map(|edge| ends(edge).0).collect();
     for node in list(document, "nodes") {
-        let id = node.get("id").and_then(Value::as_str).unwrap_or_default();
-        if node.get("type").and_then(Value::as_str) == Some("conditional") && !sources.contains(id) {
+        let id = text_of(node, "id").unwrap_or_default();
+        if text_of(node, "type") == Some("conditional") && !sources.contains(id) {
             let places = vec![Place::node(id, &["type"]), Place::edges_from(id)];
             faults.push(Fault::new(places, format!("the conditional {id} leads nowhere: add an edge from it")));
         }
@@ -209,12 +208,9 @@ fn dead_conditionals(document: &Value, faults: &mut Vec<Fault>) {
 }
 
 fn cycles(document: &Value, faults: &mut Vec<Fault>) {
-    let is_loop = |node: &&Value| node.get("type").and_then(Value::as_str) == Some("loop");
-    let loops: FxHashSet<&str> = list(document, "nodes")
-        .iter()
-        .filter(is_loop)
-        .filter_map(|node| node.get("id").and_then(Value::as_str))
-        .collect();
+    let is_loop = |node: &&Value| text_of(node, "type") == Some("loop");
+    let loops: FxHashSet<&str> =
+        list(document, "nodes").iter().filter(is_loop).filter_map(|node| text_of(node, "id")).collect();
     for group in Graph::new(document, &[]).cycles(|id| loops.contains(id)) {
         let members: FxHashSet<&str> = group.iter().copied().collect();
         let inside = list(document, "edges").iter().map(ends);

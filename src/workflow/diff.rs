@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::{
-    document::{ends, list},
+    document::{ends, list, text_of},
     value::{covers, same},
 };
 
@@ -78,7 +78,7 @@ pub(super) type Key<'a> = (Part, &'a str, &'a str, usize);
 /// Every element of a document under a name that does not depend on its place, with that place.
 pub(super) fn elements(document: &Value) -> Elements<'_> {
     let nodes = list(document, "nodes").iter().enumerate().map(|(place, node)| {
-        let id = node.get("id").and_then(Value::as_str).unwrap_or_default();
+        let id = text_of(node, "id").unwrap_or_default();
         ((Part::Node, id, ""), place, node)
     });
     let edges = list(document, "edges").iter().enumerate().map(|(place, edge)| {
@@ -124,7 +124,7 @@ impl Effects {
     pub fn between(before: &Value, after: &Value) -> Self {
         let (old, new) = (elements(before), elements(after));
         let changed = old.iter().filter_map(|(key, (_, was))| match new.get(key) {
-            Some((_, now)) if now == was || same(now, was) => None,
+            Some((_, now)) if same(now, was) => None,
             now => Some(Effect::new(key, Some(was), now.map(|(_, now)| *now))),
         });
         let added = new.iter().filter(|(key, _)| !old.contains_key(*key));

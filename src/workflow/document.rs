@@ -90,7 +90,7 @@ impl Workflow {
     /// The node with that id, compared byte for byte.
     #[must_use]
     pub fn node(&self, id: &str) -> Option<&Value> {
-        self.nodes().iter().find(|node| node.get("id").and_then(Value::as_str) == Some(id))
+        self.nodes().iter().find(|node| text_of(node, "id") == Some(id))
     }
 
     /// Lists that the source did not have at all, so that a patch must make them before it fills them.
@@ -106,12 +106,28 @@ pub(super) fn list<'a>(document: &'a Value, section: &str) -> &'a [Value] {
 
 /// What an element is called: a node by its id, or by its place where it has none.
 pub(super) fn node_name(node: &Value, index: usize) -> Cow<'_, str> {
-    node.get("id").and_then(Value::as_str).map_or_else(|| Cow::Owned(format!("#{index}")), Cow::Borrowed)
+    text_of(node, "id").map_or_else(|| Cow::Owned(format!("#{index}")), Cow::Borrowed)
+}
+
+/// A member of an object. Nodes and edges have few members: looking at each is faster than hashing the name.
+pub(super) fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    const FEW: usize = 8;
+    match value {
+        Value::Object(members) if members.len() <= FEW => {
+            members.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+        }
+        other => other.get(name),
+    }
+}
+
+/// A member that is text.
+pub(super) fn text_of<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    member(value, name).and_then(Value::as_str)
 }
 
 /// The two ends of an edge; empty text for an end it does not have.
 pub(super) fn ends(edge: &Value) -> (&str, &str) {
-    let end = |name| edge.get(name).and_then(Value::as_str).unwrap_or_default();
+    let end = |name| text_of(edge, name).unwrap_or_default();
     (end("from"), end("to"))
 }
 
@@ -138,7 +154,7 @@ fn is_bare_map(members: &Map<String, Value>) -> bool {
     !members.is_empty()
         && !members.contains_key("nodes")
         && !members.contains_key("edges")
-        && members.values().all(|node| node.get("type").is_some() || node.get("dependents").is_some())
+        && members.values().all(|node| member(node, "type").is_some() || node.get("dependents").is_some())
 }
 
 /// Turns a node map into the two lists, in place. Edges that stand there already are kept.

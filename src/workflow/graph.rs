@@ -3,7 +3,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
-use super::document::{ends, list};
+use super::document::{ends, list, text_of};
 
 /// Nodes by number, with where their edges lead.
 pub(super) struct Graph<'a> {
@@ -17,7 +17,7 @@ impl<'a> Graph<'a> {
     /// elsewhere, as (from, to).
     pub(super) fn new(document: &'a Value, extra: &[(String, String)]) -> Self {
         let mut graph = Self { names: Vec::new(), numbers: FxHashMap::default(), next: Vec::new() };
-        for id in list(document, "nodes").iter().filter_map(|node| node.get("id").and_then(Value::as_str)) {
+        for id in list(document, "nodes").iter().filter_map(|node| text_of(node, "id")) {
             // A second node with the same id is a fault of its own; here the two are one.
             if !graph.numbers.contains_key(id) {
                 graph.numbers.insert(id, graph.names.len());

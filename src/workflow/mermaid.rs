@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Diff,
-    document::{ends, list, node_name},
+    document::{ends, list, member, node_name, text_of},
     schema::condition_text,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn flowchart(document: &Value, diff: &Diff) -> String {
     let nodes = list(document, "nodes");
     for (index, node) in nodes.iter().enumerate().take(MAX_DRAWN) {
         let name = node_name(node, index);
-        let kind = node.get("type").and_then(Value::as_str).unwrap_or_default();
+        let kind = text_of(node, "type").unwrap_or_default();
         let (open, close) = match kind {
             "conditional" => ("{", "}"),
             "loop" => ("{{", "}}"),
@@ -38,7 +38,7 @@ pub(super) fn flowchart(document: &Value, diff: &Diff) -> String {
         let (Some(a), Some(b)) = (numbers.get(from), numbers.get(to)) else { continue };
         let added = diff.edges_added.iter().any(|id| id.split_once("->") == Some((from, to)));
         let arrow = if added { "==>" } else { "-->" };
-        let condition = edge.get("condition").and_then(condition_text).filter(|text| !text.trim().is_empty());
+        let condition = member(edge, "condition").and_then(condition_text).filter(|text| !text.trim().is_empty());
         let condition = condition.map_or(String::new(), |text| format!("|\"{}\"|", label(text)));
         let _ = writeln!(text, "  n{a} {arrow}{condition} n{b}");
     }

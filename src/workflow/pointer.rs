@@ -3,7 +3,7 @@
 use jsonptr::{Pointer, PointerBuf};
 use serde_json::Value;
 
-use super::document::{edge_name, ends, list, node_name};
+use super::document::{edge_name, ends, list, node_name, text_of};
 
 /// The members of a workflow that a patch may change.
 pub(super) const SECTIONS: [&str; 3] = ["nodes", "edges", "metadata"];
@@ -57,7 +57,7 @@ pub(super) fn resolve(document: &Value, path: &str, adding: Option<&Value>) -> R
     let wanted = place.strip_prefix("id:").unwrap_or(place);
     let elements = list(document, section);
     let is_called = |element: &Value| match section.as_str() {
-        "nodes" => element.get("id").and_then(Value::as_str) == Some(wanted),
+        "nodes" => text_of(element, "id") == Some(wanted),
         _ => is_edge(element, wanted),
     };
     let mut found = elements.iter().enumerate().filter(|(_, element)| is_called(element));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Diff, Effects, Limits, Op, Operation, PatchSpec, Reason, Refusal, Schema, Workflow,
     check::{self, Fault},
-    document::list,
+    document::{list, text_of},
     fold,
     graph::Graph,
     mermaid,
@@ -231,7 +231,7 @@ fn judge(
 
 /// Ids of a document's nodes.
 fn ids(document: &Value) -> impl Iterator<Item = &str> {
-    list(document, "nodes").iter().filter_map(|node| node.get("id").and_then(Value::as_str))
+    list(document, "nodes").iter().filter_map(|node| text_of(node, "id"))
 }
 
 /// Ids that belong to nodes of the former workflow, renamed ones included.
@@ -261,13 +261,10 @@ fn unreachable(before: &Value, applied: &Applied, rules: &Rules) -> Vec<String> 
 
 /// Agent nodes that the former workflow did not have as such.
 fn new_agents<'a>(before: &Value, applied: &'a Applied) -> Vec<&'a str> {
-    let is_agent = |node: &&Value| node.get("type").and_then(Value::as_str) == Some("agent");
-    let id = |node: &'a Value| node.get("id").and_then(Value::as_str).unwrap_or_default();
-    let mut old: FxHashSet<&str> = list(before, "nodes")
-        .iter()
-        .filter(is_agent)
-        .filter_map(|node| node.get("id").and_then(Value::as_str))
-        .collect();
+    let is_agent = |node: &&Value| text_of(node, "type") == Some("agent");
+    let id = |node: &'a Value| text_of(node, "id").unwrap_or_default();
+    let mut old: FxHashSet<&str> =
+        list(before, "nodes").iter().filter(is_agent).filter_map(|node| text_of(node, "id")).collect();
     for (was, now) in &applied.renamed {
         if old.contains(was.as_str()) {
             old.insert(now);

@@ -9,6 +9,7 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 
 use super::{Op, Operation, PatchSpec, Reason, Refusal, pointer};
+use crate::job::in_plain_words;
 
 /// The shape that is asked for, repeated whenever another one arrives.
 const SHAPE: &str = r#"give {"operations":[{"op":"add","path":"/nodes/-","value":{..}}],"description":".."}"#;
@@ -54,9 +55,13 @@ pub(super) fn spec(text: &str, max_operations: usize) -> Result<PatchSpec, Refus
     })
 }
 
+fn plain(error: &serde_json::Error) -> String {
+    in_plain_words(&error.to_string())
+}
+
 fn envelope(text: &str, max_operations: usize) -> Result<PatchSpec, Refusal> {
-    let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|error| general(format!("the patch cannot be read ({error}): {SHAPE}")))?;
+    let envelope: Envelope<'_> = serde_json::from_str(text)
+        .map_err(|error| general(format!("the patch cannot be read ({}): {SHAPE}", plain(&error))))?;
     let description =
         envelope.description.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default();
     let operations = match (envelope.operations, envelope.op) {
@@ -74,7 +79,7 @@ fn unpacked<T>(text: &str, levels: usize, then: &mut dyn FnMut(&str) -> Result<T
         return then(text);
     }
     let inner: String =
-        serde_json::from_str(text).map_err(|error| general(format!("the patch cannot be read: {error}")))?;
+        serde_json::from_str(text).map_err(|error| general(format!("the patch cannot be read: {}", plain(&error))))?;
     let Some(json) = json_in(&inner) else {
         return Err(general(format!("the patch is text without a list of operations: {SHAPE}")));
     };
@@ -105,7 +110,7 @@ fn operations(text: &str, max: usize) -> Result<Vec<Operation>, Refusal> {
         general(if error.contains(TOO_MANY) {
             too_many(max)
         } else {
-            format!("the operations cannot be read: {error}")
+            format!("the operations cannot be read: {}", in_plain_words(&error))
         })
     })?;
     let mut reasons = Vec::new();
@@ -130,14 +135,14 @@ pub(super) fn too_many(max: usize) -> String {
 fn operation(text: &str) -> Result<Operation, String> {
     let text = text.trim();
     if text.starts_with('"') {
-        let inner: String = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let inner: String = serde_json::from_str(text).map_err(|error| plain(&error))?;
         let json = json_in(&inner).filter(|json| json.starts_with('{')).ok_or("an operation is an object")?;
         return operation(json);
     }
     if !text.starts_with('{') {
         return Err("an operation is an object with op and path".to_owned());
     }
-    let parts: Parts<'_> = serde_json::from_str(text).map_err(|error| format!("cannot be read: {error}"))?;
+    let parts: Parts<'_> = serde_json::from_str(text).map_err(|error| format!("cannot be read: {}", plain(&error)))?;
     let name = text_of("op", parts.op)?;
     let op = Op::ALL
         .into_iter()
@@ -155,8 +160,9 @@ fn text_of(name: &str, raw: Option<&RawValue>) -> Result<String, String> {
 }
 
 fn value(op: Op, path: &str, parts: &Parts<'_>) -> Result<Value, String> {
-    let read =
-        |text: &str| serde_json::from_str::<Value>(text).map_err(|error| format!("value cannot be read: {error}"));
+    let read = |text: &str| {
+        serde_json::from_str::<Value>(text).map_err(|error| format!("value cannot be read: {}", plain(&error)))
+    };
     match (parts.value, parts.value_json) {
         (Some(_), Some(_)) => Err("both value and value_json: give one".to_owned()),
         (None, Some(raw)) => read(&text_of("value_json", Some(raw))?),

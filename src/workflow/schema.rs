@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use indexmap::IndexMap;
 use jsonschema::Validator;
-use rustc_hash::FxBuildHasher;
+use parking_lot::Mutex;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use serde_json::{Map, Value, json};
 
 use crate::settings::limits;
@@ -26,15 +27,9 @@ pub struct NodeType {
     pub config: Value,
     /// Members of the config without which it does little; a warning when they are missing.
     pub expected: Vec<String>,
+    /// Members of the config that name other nodes.
+    pub(super) references: Vec<String>,
     validator: Validator,
-}
-
-impl NodeType {
-    /// Names of config members that name other nodes.
-    pub(super) fn node_references(&self) -> impl Iterator<Item = &str> {
-        let properties = self.config.get("properties").and_then(Value::as_object).into_iter().flatten();
-        properties.filter(|(_, schema)| schema.get("node") == Some(&Value::Bool(true))).map(|(name, _)| name.as_str())
-    }
 }
 
 /// Everything that is known about nodes and edges.
@@ -46,7 +41,13 @@ pub struct Schema {
     edge: Value,
     prompt: String,
     parameters: Value,
+    /// Verdicts on conditions: the same ones come with every patch of a workflow, and reading CEL is slow.
+    conditions: Mutex<FxHashMap<String, Option<String>>>,
 }
+
+/// Most verdicts that are remembered, and the longest condition.
+const MAX_REMEMBERED: usize = 4096;
+const MAX_REMEMBERED_BYTES: usize = 256;
 
 impl Schema {
     /// The built-in types and those of `patch.node_types`: name to JSON Schema of the config (`null` or `true` for
@@ -78,6 +79,7 @@ impl Schema {
             edge: data["edge"].clone(),
             prompt: String::new(),
             parameters: Value::Null,
+            conditions: Mutex::default(),
         };
         schema.prompt = schema.write_prompt();
         schema.parameters = schema.write_parameters();
@@ -127,6 +129,25 @@ impl Schema {
         }
         let all = node_type.validator.iter_errors(config).chain(self.common.iter_errors(config));
         all.take(MAX_CONFIG_FAULTS).map(|error| placed(&error)).collect()
+    }
+
+    /// What is wrong with the condition of an edge; blank text is none.
+    pub(super) fn condition_fault(&self, text: &str) -> Option<String> {
+        if text.trim().is_empty() {
+            return None;
+        }
+        if let Some(known) = self.conditions.lock().get(text) {
+            return known.clone();
+        }
+        let fault = cel_fault(text);
+        if text.len() <= MAX_REMEMBERED_BYTES {
+            let mut known = self.conditions.lock();
+            if known.len() >= MAX_REMEMBERED {
+                known.clear();
+            }
+            known.insert(text.to_owned(), fault.clone());
+        }
+        fault
     }
 
     /// What is wrong with the members that every node may have beside its config.
@@ -223,7 +244,10 @@ pub(super) fn condition_text(condition: &Value) -> Option<&str> {
 
 fn node_type(name: &str, description: String, config: &Value, expected: Vec<String>) -> Result<NodeType, String> {
     let validator = validator(config).map_err(|error| format!("patch.node_types.{name}: {error}"))?;
-    Ok(NodeType { description, config: config.clone(), expected, validator })
+    let properties = config.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let naming = properties.filter(|(_, schema)| schema.get("node") == Some(&Value::Bool(true)));
+    let references = naming.map(|(name, _)| name.clone()).collect();
+    Ok(NodeType { description, config: config.clone(), expected, references, validator })
 }
 
 fn validator(schema: &Value) -> Result<Validator, String> {

@@ -12,7 +12,12 @@ pub fn same(a: &Value, b: &Value) -> bool {
         (Value::Number(a), Value::Number(b)) => same_number(a, b),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+            a.len() == b.len()
+                && a.iter().zip(b).all(|((a_key, a), (b_key, in_place))| {
+                    // Mostly the order is the same, and then no name needs to be looked up.
+                    let b = if a_key == b_key { Some(in_place) } else { b.get(a_key) };
+                    b.is_some_and(|b| same(a, b))
+                })
         }
         _ => a == b,
     }

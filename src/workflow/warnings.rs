@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Schema,
-    document::{ends, list},
+    document::{ends, list, member, text_of},
     places::{Part, Touch},
     schema::condition_text,
 };
@@ -70,7 +70,7 @@ fn edges(scope: &Scope<'_>, warnings: &mut Vec<String>) {
             warnings.push(format!("two edges lead from {from} to {to}: the second node runs for each"));
         }
         let condition =
-            edge.get("condition").and_then(condition_text).filter(|text| limits::expression_fault(text).is_none());
+            member(edge, "condition").and_then(condition_text).filter(|text| limits::expression_fault(text).is_none());
         let program = condition.and_then(|text| cel::Program::compile(text).ok());
         if let Some(program) = program {
             let references = program.references();
@@ -98,7 +98,7 @@ fn nodes(scope: &Scope<'_>, schema: &Schema, executable: &[String], warnings: &m
         }
     }
     for node in list(scope.document, "nodes") {
-        let text = |name| node.get(name).and_then(Value::as_str).unwrap_or_default();
+        let text = |name| text_of(node, name).unwrap_or_default();
         let (id, kind) = (text("id"), text("type"));
         let touched = scope.node(id);
         if touched {
@@ -109,7 +109,7 @@ fn nodes(scope: &Scope<'_>, schema: &Schema, executable: &[String], warnings: &m
         }
         let out = outgoing.get(id).map_or(&[][..], Vec::as_slice);
         let is_default = |edge: &&Value| {
-            edge.get("condition")
+            member(edge, "condition")
                 .is_none_or(|condition| condition_text(condition).is_none_or(|text| text.trim().is_empty()))
         };
         if kind == "conditional" && !out.is_empty() && !out.iter().any(is_default) {
@@ -136,9 +136,9 @@ fn own_warnings(
         ));
     }
     let Some(node_type) = schema.node_type(kind) else { return };
-    for member in &node_type.expected {
-        if node.get("config").and_then(|config| config.get(member)).is_none() {
-            warnings.push(format!("the {kind} node {id} has no {member} in its config"));
+    for expected in &node_type.expected {
+        if member(node, "config").and_then(|config| member(config, expected)).is_none() {
+            warnings.push(format!("the {kind} node {id} has no {expected} in its config"));
         }
     }
 }

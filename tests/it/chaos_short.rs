@@ -10,7 +10,7 @@ async fn killed_workers_lose_nothing_and_do_nothing_twice() {
         kills: 8,
         jobs: 160,
         workers: 2,
-        lease_secs: 2,
+        lease_secs: 3,
         every: Duration::from_millis(150),
         takes: Duration::from_millis(60),
         hand_over: Duration::ZERO,

@@ -29,7 +29,7 @@ fn settings(env: Vec<(String, String)>) -> Settings {
 
 /// Every metric that an expression names, without the suffixes of histograms.
 fn metrics_in(expression: &str) -> BTreeSet<String> {
-    let name = Regex::new(r"agent_runner_\w+").unwrap();
+    let name = Regex::new(r"(?:agent_runner|gen_ai)_\w+").unwrap();
     let plain = |found: &str| {
         ["_bucket", "_sum", "_count"].iter().find_map(|end| found.strip_suffix(end)).unwrap_or(found).to_owned()
     };

@@ -190,3 +190,81 @@ async fn parallel_routes_wait_side_by_side() {
     assert!(futures::future::join_all(routes).await.iter().all(Result::is_ok));
     assert_eq!(meter.spend().llm_calls, 10);
 }
+
+/// Routes by the settings of somebody who only named a model server.
+async fn route_by(
+    router: &Router,
+    registry: &Arc<Registry>,
+    prompt: &str,
+) -> Result<(String, Option<String>, u32), JobError> {
+    let (meter, cancel) = (Meter::default(), CancellationToken::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
+    let decision = router.route(registry, prompt, &RouteRequest::default(), &context).await?;
+    let record = decision.record;
+    Ok((record.embedder, record.embedder_fallback, meter.spend().llm_calls))
+}
+
+#[tokio::test]
+async fn a_model_server_without_embeddings_is_asked_once_and_then_left_alone() {
+    let registry = Arc::new(Registry::parse(AGENTS, &Vec::new()).unwrap());
+    // (status, body, what routing by `auto` does then)
+    let rows = [
+        (404, r#"{"error":"404 page not found"}"#, Some("lexical")),
+        (404, r#"{"error":{"message":"model \"text-embedding-3-small\" not found"}}"#, Some("lexical")),
+        (405, "", Some("lexical")),
+        (501, r#"{"error":{"message":"this server does not support embeddings"}}"#, Some("lexical")),
+        (400, r#"{"error":{"message":"The model does not support Embeddings API"}}"#, Some("lexical")),
+        (200, r#"{"choices":[]}"#, Some("lexical")),
+        (401, r#"{"error":{"message":"bad key"}}"#, None),
+        (503, "", None),
+    ];
+    for (status, body, want) in rows {
+        let answer = move |_: &[String]| (status, "retry-after-ms: 1\r\n".to_owned(), body.to_owned());
+        let server = EmbeddingsServer::start(answer).await;
+        let mut auto = Settings::default();
+        auto.llm.base_url = Some(server.base_url());
+        auto.llm.max_retries = 0;
+        let router_of = |settings: &Settings| {
+            Router::new(embed::from_settings(settings, &client(), None).unwrap(), None, RouteOptions::default())
+        };
+        let router = router_of(&auto);
+        let Some(want) = want else {
+            assert!(route_by(&router, &registry, "a b c a").await.is_err(), "{status}");
+            continue;
+        };
+        let mut asked = Vec::new();
+        for prompt in ["a b c a", "aabbcc", "xyz"] {
+            let (embedder, warning, _) = route_by(&router, &registry, prompt).await.unwrap();
+            assert_eq!(embedder, want, "{status} {body}");
+            assert!(warning.unwrap().contains("has no embeddings"), "{status}");
+            asked.push(server.requests().len());
+        }
+        assert!(asked[0] > 0 && asked[0] == asked[2], "{status}: it is remembered: {asked:?}");
+        // Who names the provider is told.
+        auto.embeddings.provider = agent_runner::settings::EmbeddingsProvider::Openai;
+        assert!(route_by(&router_of(&auto), &registry, "a b c a").await.is_err(), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_loses_its_embeddings_is_noticed_at_a_prompt() {
+    let registry = Arc::new(Registry::parse(AGENTS, &Vec::new()).unwrap());
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let now = gone.clone();
+    let server = EmbeddingsServer::start(move |texts| match now.load(std::sync::atomic::Ordering::SeqCst) {
+        true => (404, String::new(), "no".into()),
+        false => vectors(texts),
+    })
+    .await;
+    let mut auto = Settings::default();
+    auto.llm.base_url = Some(server.base_url());
+    let router = Router::new(embed::from_settings(&auto, &client(), None).unwrap(), None, RouteOptions::default());
+    let (embedder, warning, _) = route_by(&router, &registry, "a b c a").await.unwrap();
+    assert_eq!((embedder.as_str(), warning), ("openai/text-embedding-3-small", None));
+    gone.store(true, std::sync::atomic::Ordering::SeqCst);
+    for calls in [1, 0] {
+        let (embedder, warning, sent) = route_by(&router, &registry, &format!("c b a {calls}")).await.unwrap();
+        assert_eq!((embedder.as_str(), warning.is_some(), sent), ("lexical", true, calls));
+    }
+}

@@ -54,3 +54,24 @@ async fn the_chosen_agent_answers_and_the_trail_is_kept() {
     let unknown = client.get(service.url("/v1/handoffs/nobody")).send().await.unwrap();
     assert_eq!(unknown.status(), 404);
 }
+
+#[tokio::test]
+async fn a_model_server_without_embeddings_routes_by_words_and_says_so() {
+    let model = ModelServer::start([
+        Reply::text(r#"{"tags": ["code-review"]}"#).on("\"messages\""),
+        Reply::error(404, "not_found", "no such path").on("\"input\""),
+        Reply::text("Looks good to me.").on("\"messages\""),
+        Reply::text(r#"{"tags": ["code-review"]}"#).on("\"messages\""),
+        Reply::text("So does this.").on("\"messages\""),
+    ]);
+    let stage = Stage::set().await.with("AGENT_RUNNER__AGENTS__FILE", AGENTS).with("OPENAI_BASE_URL", model.base_url());
+    let service = stage.serve();
+    for (id, prompt) in [("h6", PROMPT), ("h7", "review my pull request, again for bugs")] {
+        let result = stage.run(json!({"job_id": id, "prompt": prompt, "lane": "handoff"})).await;
+        assert_eq!(result["result"]["selected_agent"]["id"], "code-reviewer", "{result}");
+        let warning = result["metadata"]["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("the model server has no embeddings"), "{warning}");
+    }
+    drop((service, model));
+    assert!(stage.command(&["replay", "h7"]).status.success());
+}

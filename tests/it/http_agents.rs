@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{
     api::{Answer, agents, app, call, request, routes, send},
     broken_queue::broken_queue,
-    service::{Service, command},
+    service::{PATIENCE, Service, command},
 };
 
 fn example() -> Router {
@@ -78,15 +78,15 @@ async fn a_bad_request_says_what_to_change() {
     for (body, part) in [
         ("", "prompt"),
         ("[]", "prompt"),
-        ("{}", "missing field `prompt`"),
-        (r#"{"prompt":7}"#, "expected a string"),
+        ("{}", "`prompt` is missing"),
+        (r#"{"prompt":7}"#, "expected text"),
         (r#"{"prompt":" \n"}"#, "blank"),
         (&long, "worker.max_prompt_bytes"),
         (r#"{"prompt":"x","threshold":1.5}"#, "between -1 and 1"),
         (r#"{"prompt":"x","threshold":-2}"#, "between -1 and 1"),
         (r#"{"prompt":"x","threshold":1e999}"#, "number out of range"),
-        (r#"{"prompt":"x","threshold":"high"}"#, "expected f64"),
-        (r#"{"prompt":"x","show_top_n":-1}"#, "expected usize"),
+        (r#"{"prompt":"x","threshold":"high"}"#, "expected a number"),
+        (r#"{"prompt":"x","show_top_n":-1}"#, "expected a whole number"),
         (r#"{"prompt":"x","dry_run":false}"#, "send a job with \"handoff\""),
     ] {
         let answer = route(&router, body).await;
@@ -126,7 +126,8 @@ async fn a_changed_agents_file_holds_without_a_restart() {
     std::fs::write(&path, "agents:\n- {id: first}\n- {id: second}\n").unwrap();
     service.signal("HUP");
     service.wait_for_log("agents reloaded");
-    let listing = reqwest::get(service.url("/v1/agents")).await.unwrap().text().await.unwrap();
+    let client = agent_runner::net::operator_client(PATIENCE).unwrap();
+    let listing = client.get(service.url("/v1/agents")).send().await.unwrap().text().await.unwrap();
     assert!(listing.contains(r#""id":"second""#), "{listing}");
     service.signal("TERM");
     assert!(service.wait().success());

@@ -24,6 +24,12 @@ fn said(status: u16, code: &str, message: &str) -> Reply {
     Reply::error(status, code, message)
 }
 
+/// Every table of this file.
+pub(crate) fn all() -> usize {
+    let tables = [accounts(), dead_ends(), refusals(), rate_limits(), outages(), bad_answers(), passing()];
+    tables.iter().map(Vec::len).sum()
+}
+
 /// Retries that cost no time.
 async fn check_retries(rows: Vec<Row<'_>>) {
     check_rows(rows, |settings| {
@@ -33,9 +39,8 @@ async fn check_retries(rows: Vec<Row<'_>>) {
     .await;
 }
 
-#[tokio::test]
-async fn keys_and_money_are_not_tried_again() {
-    let rows = vec![
+fn accounts() -> Vec<Row<'static>> {
+    vec![
         row(
             "wrong key",
             said(401, "invalid_api_key", "Incorrect API key provided: sk-canary-0123456789."),
@@ -56,13 +61,16 @@ async fn keys_and_money_are_not_tried_again() {
         ),
         row("payment", error(402, json!({"error": {"message": "Insufficient Balance", "code": 402}})), "!llm_quota"),
         row("credits", said(400, "invalid_request_error", "Your credit balance is too low"), "!llm_quota"),
-    ];
-    check_rows(rows, |_| {}).await;
+    ]
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_not_tried_again() {
-    let rows = vec![
+async fn keys_and_money_are_not_tried_again() {
+    check_rows(accounts(), |_| {}).await;
+}
+
+fn dead_ends() -> Vec<Row<'static>> {
+    vec![
         row("too long, by code", said(400, "context_length_exceeded", "reduce"), "!limit_exceeded"),
         row(
             "too long, in words",
@@ -94,13 +102,16 @@ async fn what_cannot_work_is_not_tried_again() {
             Reply::body(302, "text/plain", "").header("location", "http://127.0.0.1:1/"),
             "!llm_unavailable",
         ),
-    ];
-    check_rows(rows, |_| {}).await;
+    ]
 }
 
 #[tokio::test]
-async fn refusals_and_long_waits_are_not_tried_again() {
-    let rows = vec![
+async fn what_cannot_work_is_not_tried_again() {
+    check_rows(dead_ends(), |_| {}).await;
+}
+
+fn refusals() -> Vec<Row<'static>> {
+    vec![
         row("filtered", said(400, "content_filter", "The response was filtered"), "!llm_refused"),
         row("policy", said(400, "content_policy_violation", "no"), "!llm_refused"),
         row("bad request", said(400, "invalid_request_error", "messages must alternate"), "!llm_refused"),
@@ -137,19 +148,32 @@ async fn refusals_and_long_waits_are_not_tried_again() {
             "!llm_refused",
         ),
         row(
+            "refusal in one piece",
+            error(200, json!({"choices": [{"message": {"content": null, "refusal": "no"}, "finish_reason": "stop"}]})),
+            "!llm_refused",
+        ),
+        row(
+            "filtered amid the answer",
+            Reply::events(&[r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"content_filter"}]}"#]),
+            "!llm_refused",
+        ),
+        row(
             "length",
             Reply::events(&[r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"length"}]}"#]),
             "!llm_truncated?",
         ),
-    ];
-    check_rows(rows, |_| {}).await;
+    ]
 }
 
 #[tokio::test]
-async fn rate_limits_are_tried_again_and_then_reported() {
+async fn refusals_and_long_waits_are_not_tried_again() {
+    check_rows(refusals(), |_| {}).await;
+}
+
+fn rate_limits() -> Vec<Row<'static>> {
     let now = |reply: Reply| reply.header("retry-after-ms", "1");
     let limited = |body: Value| now(error(429, body));
-    let rows = vec![
+    vec![
         each_time(
             "rate limit",
             &limited(json!({"error": {"code": "rate_limit_exceeded", "message": "slow"}})),
@@ -175,13 +199,16 @@ async fn rate_limits_are_tried_again_and_then_reported() {
             &Reply::events(&[r#"{"error":{"code":429,"message":"slow"}}"#]),
             "!llm_rate_limited?",
         ),
-    ];
-    check_retries(rows).await;
+    ]
 }
 
 #[tokio::test]
-async fn outages_are_tried_again_and_then_reported() {
-    let rows = vec![
+async fn rate_limits_are_tried_again_and_then_reported() {
+    check_retries(rate_limits()).await;
+}
+
+fn outages() -> Vec<Row<'static>> {
+    vec![
         each_time("broken", &error(500, json!({"error": {"message": "server_error"}})), "!llm_unavailable?"),
         each_time("proxy page", &Reply::body(502, "text/html", "<html>Bad Gateway</html>"), "!llm_unavailable?"),
         each_time("proxy page as 200", &Reply::body(200, "text/html", "<html>maintenance</html>"), "!llm_unavailable?"),
@@ -192,6 +219,8 @@ async fn outages_are_tried_again_and_then_reported() {
             "!llm_unavailable?",
         ),
         each_time("timed out", &Reply::body(408, "text/plain", ""), "!llm_unavailable?"),
+        each_time("the gateway timed out", &Reply::body(504, "text/html", "<html>"), "!llm_unavailable?"),
+        each_time("the proxy timed out", &Reply::body(524, "text/plain", "error code: 524"), "!llm_unavailable?"),
         each_time("conflict", &Reply::body(409, "text/plain", ""), "!llm_unavailable?"),
         each_time(
             "loading",
@@ -201,13 +230,16 @@ async fn outages_are_tried_again_and_then_reported() {
         each_time("hung up", &Reply::hang_up(), "!llm_unavailable?"),
         each_time("nothing", &Reply::stream(""), "!llm_unavailable?"),
         each_time("no body", &Reply::body(200, "application/json", ""), "!llm_unavailable?"),
-    ];
-    check_retries(rows).await;
+    ]
 }
 
 #[tokio::test]
-async fn bad_answers_are_tried_again_and_then_reported() {
-    let rows = vec![
+async fn outages_are_tried_again_and_then_reported() {
+    check_retries(outages()).await;
+}
+
+fn bad_answers() -> Vec<Row<'static>> {
+    vec![
         each_time(
             "told to retry",
             &error(400, json!({"error": "hm"})).header("x-should-retry", "true"),
@@ -226,16 +258,19 @@ async fn bad_answers_are_tried_again_and_then_reported() {
             ]),
             "!llm_bad_output?",
         ),
-    ];
-    check_retries(rows).await;
+    ]
 }
 
 #[tokio::test]
-async fn what_passes_is_forgotten() {
+async fn bad_answers_are_tried_again_and_then_reported() {
+    check_retries(bad_answers()).await;
+}
+
+fn passing() -> Vec<Row<'static>> {
     let good = || Reply::text("done");
     let after =
         |name, bad: Vec<Reply>| Row { name, replies: bad.into_iter().chain([good()]).collect(), want: "\"done\"" };
-    let rows = vec![
+    vec![
         after("at once", vec![]),
         after(
             "rate limit in milliseconds",
@@ -260,8 +295,12 @@ async fn what_passes_is_forgotten() {
         after("broken off amid words", vec![Reply::text("done").drop_at(90)]),
         after("told to retry", vec![Reply::error(400, "x", "hm").header("x-should-retry", "true")]),
         after("three kinds", vec![Reply::hang_up(), Reply::stream(""), Reply::error(500, "x", "")]),
-    ];
-    check_rows(rows, |_| {}).await;
+    ]
+}
+
+#[tokio::test]
+async fn what_passes_is_forgotten() {
+    check_rows(passing(), |_| {}).await;
 }
 
 #[tokio::test]

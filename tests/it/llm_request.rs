@@ -171,7 +171,7 @@ async fn a_plan_goes_on_after_a_tool_error() {
             panic!("the model made calls")
         };
         assert_eq!(made.len(), calls);
-        let report = ToolReport { ok, content: content.into() };
+        let report = ToolReport { ok, concludes: ok, content: content.into() };
         transcript.push(Exchange { text, calls: made.into_iter().map(|call| (call, report.clone())).collect() });
     }
     assert_eq!(next(&planner, &world, &transcript).await, Turn::Answer("three flights".into()));

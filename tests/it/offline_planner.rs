@@ -315,7 +315,7 @@ async fn unsure_requests_take_the_lane_whose_grammar_understands_them() {
 async fn the_one_plan_is_not_tried_twice() {
     let mut given = Given { columns: Some(columns("flights")), ..Given::default() };
     let call = plan("top 3 by price", IntentKind::Execute, &given).await.unwrap();
-    let report = ToolReport { ok: false, content: "step 1 (top_k): no rows".into() };
+    let report = ToolReport::failed("step 1 (top_k): no rows");
     given.transcript = vec![Exchange { text: String::new(), calls: vec![(call, report)] }];
     let error = plan("top 3 by price", IntentKind::Execute, &given).await.unwrap_err();
     assert_eq!((error.code, error.tool.as_deref()), (ErrorCode::PlannerCannot, Some("execute_pipeline")));

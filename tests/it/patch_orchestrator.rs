@@ -90,6 +90,7 @@ async fn call(tool: &PatchWorkflow, job: &Job, spec: &Value) -> Result<ToolOutpu
     match call_end(tool, job, &json!({ "patch_spec": spec }), &store()).await? {
         ToolEnd::Done(output) => Ok(output),
         ToolEnd::Park(pending) => panic!("parked: {}", pending.as_str()),
+        ToolEnd::Told(text) => panic!("told: {text}"),
     }
 }
 

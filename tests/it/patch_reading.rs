@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agent_runner::{
     job::RawJson,
     settings::Patch,
-    workflow::{Mode, PatchSpec, Rules, Schema, Workflow, prepare, same},
+    workflow::{Mode, PatchSpec, Rules, Schema, Workflow, apply, prepare, same},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -187,8 +187,17 @@ proptest! {
         let Some((n, prepared)) = longest else { return Ok(()) };
         let after = Workflow::from_value(prepared.document.clone()).unwrap();
         let spec = PatchSpec { operations: prepared.inverse.clone(), description: String::new() };
-        let undone = prepare(&after, &spec, &rules, Mode::Full).unwrap();
+        let undone = apply(after.document(), &spec.operations, &rules.limits).unwrap();
         prop_assert_eq!(undone.document.to_string(), workflow.to_string());
+        // The one rule that an inverse may break: a first node that was removed comes back as a new node, and
+        // nothing leads to a first node.
+        match prepare(&after, &spec, &rules, Mode::Full) {
+            Ok(undone) => prop_assert_eq!(undone.document.to_string(), workflow.to_string()),
+            Err(refusal) => prop_assert!(
+                refusal.reasons.iter().all(|reason| reason.message.contains("leads to the new node")),
+                "{}", refusal.text()
+            ),
+        }
         if !prepared.diff.metadata_changed {
             let folded = prepare(&source, &read(&operations[..n]), &rules, Mode::Shallow).unwrap();
             prop_assert_eq!(&folded.diff.nodes_added, &prepared.diff.nodes_added);

@@ -85,6 +85,53 @@ async fn a_result_is_one_entry_with_a_ttl_and_a_message_on_its_channel() {
     assert_eq!(left, ["{agent:jobs}:recent"], "nothing else is left of a job that ended");
 }
 
+/// Tells of a job's whole life and ends it, all within one tick.
+async fn live(queue: &RedisQueue, texts: &[&str]) {
+    let lease = one(queue).await;
+    let id = lease.delivery.job.as_ref().unwrap().job_id.clone();
+    queue.emit(&id, Event::new(EventKind::Started));
+    for text in texts {
+        queue.emit(&id, Event::new(EventKind::StepFinished).with("text", *text));
+    }
+    assert_eq!(lease.finish(done("1")).await.unwrap(), Finished::Done);
+    settled(queue).await;
+}
+
+// Events that go out together are restored as one stream: from few bytes to many, onto nothing and onto a stream
+// that is there, and one by one where the server does not let us.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_quick_job_are_a_stream_like_any_other() {
+    let texts = ["", &"a".repeat(30), &"\u{fc}".repeat(1000), &"b".repeat(5000), &"c".repeat(20_000)];
+    let (few, all) = (&texts[..2], &texts[..]);
+    for refused in [false, true] {
+        let redis = Redis::with(&["--sanitize-dump-payload", "yes"]);
+        if refused {
+            let _: () = redis.run(&["ACL", "SETUSER", "default", "-restore"]).await;
+        }
+        let queue = connect(&redis.settings()).await;
+        for (id, texts) in [("few", few), ("all", all), ("few", all)] {
+            let before = events(&redis, id).await.len();
+            // As if the first life were long ago, but for its events.
+            let _: i64 = redis.run(&["DEL", &format!("{{agent:results:{id}}}:done")]).await;
+            push_job(&redis, id).await;
+            live(&queue, texts).await;
+            let entries: Vec<(String, HashMap<String, String>)> =
+                redis.run(&["XRANGE", &format!("agent:events:{id}"), "-", "+"]).await;
+            let told: Vec<serde_json::Value> =
+                entries[before..].iter().map(|(_, fields)| serde_json::from_str(&fields["data"]).unwrap()).collect();
+            assert_eq!(told.len(), texts.len() + 2, "{id} {refused}");
+            assert!(told.iter().all(|data| data["job_id"] == id));
+            assert!(told[1..=texts.len()].iter().zip(texts).all(|(data, text)| data["text"] == *text));
+            let names: Vec<&str> = entries[before..].iter().map(|(_, fields)| fields["event"].as_str()).collect();
+            assert_eq!((names[0], names[names.len() - 1]), ("started", "completed"));
+            assert!(redis.run::<i64>(&["TTL", &format!("agent:events:{id}")]).await > 86_000);
+            // A stream that was restored takes further entries.
+            let _: String = redis.run(&["XADD", &format!("agent:events:{id}"), "*", "event", "x", "data", "{}"]).await;
+            let _: String = redis.run(&["XADD", &format!("agent:events:{id}"), "*", "event", "x", "data", "{}"]).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_may_be_a_plain_string() {
     let redis = Redis::start();

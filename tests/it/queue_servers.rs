@@ -1,10 +1,10 @@
 //! The queue on servers as operators run them: Sentinel, a cluster, TLS, a user with few rights.
 
-use std::{collections::BTreeSet, path::Path, process::Command, sync::Arc};
+use std::{collections::BTreeSet, path::Path, process::Command, sync::Arc, time::Duration};
 
 use agent_runner::{
     job::{Event, EventKind, RawJson, Status},
-    queue::{End, Finished, Queue, RedisQueue},
+    queue::{End, Finished, Lease, Queue, RedisQueue},
     settings::Settings,
     store::{RedisStore, Store},
 };
@@ -27,13 +27,12 @@ fn done() -> End {
     }
 }
 
-fn message(id: &str) -> Vec<u8> {
-    json!({"job_id": id, "prompt": "p"}).to_string().into_bytes()
+fn message(id: &str) -> String {
+    json!({"job_id": id, "prompt": "p"}).to_string()
 }
 
-/// Takes jobs and ends them until so many different ones have ended.
-async fn work_off(queue: &Arc<RedisQueue>, jobs: usize) -> BTreeSet<String> {
-    let mut ended = BTreeSet::new();
+/// Takes jobs and ends them until so many different ones have ended, those of `ended` among them.
+async fn work_off(queue: &Arc<RedisQueue>, mut ended: BTreeSet<String>, jobs: usize) -> BTreeSet<String> {
     while ended.len() < jobs {
         // An error is the failover that is under way.
         for lease in queue.claim(8).await.unwrap_or_default() {
@@ -46,6 +45,16 @@ async fn work_off(queue: &Arc<RedisQueue>, jobs: usize) -> BTreeSet<String> {
     ended
 }
 
+/// Jobs, once there are any.
+async fn some(queue: &Arc<RedisQueue>) -> Vec<Lease> {
+    loop {
+        let leases = queue.claim(8).await.unwrap();
+        if !leases.is_empty() {
+            return leases;
+        }
+    }
+}
+
 const SAFE: [&str; 6] = ["--appendonly", "no", "--min-replicas-to-write", "1", "--repl-diskless-sync-delay", "0"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,25 +62,31 @@ async fn a_killed_primary_is_replaced_and_no_job_is_lost() {
     let mut watched = Watched::start(&SAFE).await;
     let queue = RedisQueue::connect(&watched.settings()).await.unwrap();
     for n in 0..40 {
-        watched.servers[0].push(&message(&format!("j{n}"))).await;
+        watched.push(&message(&format!("j{n}"))).await;
     }
     // Some are in flight when it happens.
-    let mut leases = queue.claim(8).await.unwrap();
-    let _: i64 = watched.servers[0].run(&["WAIT", "2", "0"]).await;
-    watched.servers[0].kill();
-    let mut finished = 0;
-    for lease in leases.drain(..) {
-        finished += usize::from(lease.finish(done()).await.unwrap() == Finished::Done);
+    let leases = some(&queue).await;
+    watched.replicated().await;
+    let victim = watched.primary().await;
+    watched.servers[victim].kill();
+    let mut ended = BTreeSet::new();
+    for lease in leases {
+        let id = id_of(&lease).to_owned();
+        if lease.finish(done()).await.is_ok_and(|finished| finished == Finished::Done) {
+            ended.insert(id);
+        }
     }
-    let ended = work_off(&queue, 40 - finished).await;
-    assert_eq!(ended.len() + finished, 40);
-    assert_ne!(watched.primary().await, 0, "the dead one cannot have taken the results");
+    work_off(&queue, ended, 40).await;
+    // Each Sentinel learns of it in its own time.
+    while watched.primary().await == victim {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    watched.replicated_to(1).await;
     // Whoever leads once it is back: a busy machine may make the Sentinels change their minds again.
-    watched.servers[0].start_again();
+    watched.servers[victim].start_again();
     watched.settled().await;
-    let primary = &watched.servers[watched.primary().await];
     for n in 0..40 {
-        assert_eq!(primary.run::<i64>(&["LLEN", &format!("agent:results:j{n}")]).await, 1, "j{n}");
+        assert_eq!(watched.on_primary::<i64>(&["LLEN", &format!("agent:results:j{n}")]).await, 1, "j{n}");
     }
 }
 
@@ -84,18 +99,23 @@ async fn a_planned_failover_moves_everyone_to_the_new_primary() {
     let store = RedisStore::connect(&settings).unwrap();
     // A claimer waits, so the doorbell blocks on the old primary.
     let waiting = queue.clone();
-    let taker = tokio::spawn(async move { work_off(&waiting, 2).await });
-    watched.servers[0].push(&message("before")).await;
-    let _: () = watched.sentinels[0].run(&["SENTINEL", "FAILOVER", "main"]).await;
-    while watched.primary().await == 0 {
-        tokio::task::yield_now().await;
+    let taker = tokio::spawn(async move { work_off(&waiting, BTreeSet::new(), 2).await });
+    watched.push(&message("before")).await;
+    // A failover that is planned waits for nobody: what has not been replicated is lost.
+    watched.replicated().await;
+    let old = watched.primary().await;
+    // A Sentinel that has not heard of the replicas lately refuses.
+    while watched.sentinels[0].try_run::<()>(&["SENTINEL", "FAILOVER", "main"]).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    while watched.primary().await == old {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     watched.settled().await;
-    let primary = &watched.servers[watched.primary().await];
-    primary.push(&message("after")).await;
+    watched.push(&message("after")).await;
     assert_eq!(taker.await.unwrap(), BTreeSet::from(["before".to_owned(), "after".to_owned()]));
-    while store.put("k", "v".into(), std::time::Duration::from_secs(60)).await.is_err() {}
-    assert_eq!(primary.run::<String>(&["GET", "agent:k"]).await, "v");
+    while store.put("k", "v".into(), Duration::from_secs(60)).await.is_err() {}
+    assert_eq!(watched.on_primary::<String>(&["GET", "agent:k"]).await, "v");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,8 +219,8 @@ async fn works(settings: &Settings) {
     let id = job("a");
     let submission = agent_runner::queue::immediate(id.clone(), message("a").into());
     queue.submit(submission).await.unwrap();
-    assert_eq!(work_off(&queue, 1).await.len(), 1);
-    let wait = std::time::Duration::from_secs(30);
+    assert_eq!(work_off(&queue, BTreeSet::new(), 1).await.len(), 1);
+    let wait = Duration::from_secs(30);
     assert_eq!(queue.result(&id, wait).await.unwrap().unwrap().as_str(), "1");
     assert!(!queue.events(&id, None, wait).await.unwrap().is_empty());
     queue.close().await;

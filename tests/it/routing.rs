@@ -9,8 +9,8 @@ use std::{
 
 use agent_runner::{
     agents::{
-        self, Agent, Answering, DelegateToAgent, Registry, RouteOptions, RouteRequest, Router, RunBounds, eval,
-        eval::RoutingReport,
+        self, Agent, Cast, DelegateToAgent, Loans, Made, Pools, Registry, RouteOptions, RouteRequest, Router,
+        RunBounds, Trail, eval, eval::RoutingReport,
     },
     embed::Lexical,
     job::{ErrorCode, Event, EventKind, Job, JobError, JobLimits, Lane, Meter, Preview, RawJson, Tokens, ToolStatus},
@@ -190,7 +190,7 @@ impl Stage {
         }
     }
 
-    async fn answer(&self, agent: &str, model: &Scripted) -> Result<agents::Answer, JobError> {
+    async fn answer(&self, agent: &str, model: &Scripted) -> Result<Answer, JobError> {
         self.answer_with(example().agent(agent).unwrap(), model, vec![self.tool.clone()]).await
     }
 
@@ -199,18 +199,22 @@ impl Stage {
         agent: &Agent,
         model: &Scripted,
         tools: Vec<Arc<dyn Tool>>,
-    ) -> Result<agents::Answer, JobError> {
+    ) -> Result<Answer, JobError> {
         let meter = Meter::default();
         let journal = Journal::new(self.store.clone(), &self.job.job_id, Duration::from_secs(60), 1 << 20);
         let deadline = Instant::now() + Duration::from_secs(60);
         let emit = |event: Event| {
-            assert!(event.data["agent_id"].is_string());
+            assert!(event.facts().contains(r#""agent_id":""#), "{event:?}");
             self.events.lock().unwrap().push(event.event);
         };
-        let with = Answering {
+        let registry = Registry::default();
+        let pools = Pools::new(self.store.clone(), Duration::from_secs(60));
+        let quiet = CallContext { meter: &meter, deadline, cancel: &self.cancel, on_text: None };
+        let stage = agents::Stage {
+            cast: Cast { registry: &registry, pools: &pools, job: &self.job, model: None, quiet },
             model,
             tools: &tools,
-            tool_context: ToolContext {
+            context: ToolContext {
                 job: &self.job,
                 data: None,
                 journal: &journal,
@@ -220,12 +224,26 @@ impl Stage {
                 cancel: &self.cancel,
                 emit: &emit,
             },
-            call_context: CallContext { meter: &meter, deadline, cancel: &self.cancel, on_text: None },
-            bounds: RunBounds { max_turns: 4, max_repeats: 2 },
-            step: "route",
+            scope: "route",
+            wall_clock: None,
+            loans: Loans::default(),
+            is_backed: false,
         };
-        agents::answer(agent, "how many rows?", &with).await
+        let (mut trail, mut made) = (Trail::new("x", "now"), Made::default());
+        let text = agents::solo(&stage, bounds(), agent, "how many rows?", &mut trail, &mut made).await?;
+        Ok(Answer { text, made })
     }
+}
+
+/// What an agent said, and what it did for it.
+#[derive(Debug)]
+struct Answer {
+    text: String,
+    made: Made,
+}
+
+fn bounds() -> RunBounds {
+    RunBounds::of_agent(4, 3)
 }
 
 #[tokio::test]
@@ -233,8 +251,11 @@ async fn the_chosen_agent_answers_with_its_instructions_and_tools() {
     let stage = Stage::new();
     let model = Scripted::new([calls(&["execute_pipeline"]), says("7 rows, as counted")]);
     let answer = stage.answer("data-analyst", &model).await.unwrap();
-    assert_eq!((answer.text.as_str(), answer.model_calls, answer.tool_calls.len()), ("7 rows, as counted", 2, 1));
-    assert_eq!((answer.tool_calls[0].status, answer.warnings.len()), (ToolStatus::Ok, 1));
+    assert_eq!(
+        (answer.text.as_str(), answer.made.model_calls, answer.made.tool_calls.len()),
+        ("7 rows, as counted", 2, 1)
+    );
+    assert_eq!((answer.made.tool_calls[0].status, answer.made.warnings.len()), (ToolStatus::Ok, 1));
     let asked = model.asked.lock().unwrap();
     assert!(
         matches!(&asked[0].messages[0], Message::System(text) if text.starts_with("You are a careful data analyst"))
@@ -251,7 +272,7 @@ async fn an_agent_is_not_offered_what_it_does_not_name() {
     let stage = Stage::new();
     let model = Scripted::new([calls(&["execute_pipeline"]), says("I cannot")]);
     let answer = stage.answer("documentation", &model).await.unwrap();
-    assert_eq!(answer.tool_calls[0].status, ToolStatus::Error);
+    assert_eq!(answer.made.tool_calls[0].status, ToolStatus::Error);
     assert_eq!(*stage.tool.called.lock().unwrap(), 0);
     assert!(model.asked.lock().unwrap()[0].tools.is_empty());
 }
@@ -264,7 +285,7 @@ async fn a_job_delivered_again_pays_for_no_reply_and_repeats_no_tool() {
     assert_eq!(stage.answer("data-analyst", &first).await.unwrap_err().code, ErrorCode::LlmUnavailable);
     let second = Scripted::new([says("7 rows")]);
     let answer = stage.answer("data-analyst", &second).await.unwrap();
-    assert_eq!((answer.text.as_str(), answer.model_calls), ("7 rows", 2));
+    assert_eq!((answer.text.as_str(), answer.made.model_calls), ("7 rows", 2));
     assert_eq!(*stage.tool.called.lock().unwrap(), 1);
     assert_eq!(second.asked.lock().unwrap().len(), 1);
 }
@@ -281,11 +302,11 @@ async fn an_agent_delegates_and_the_other_one_answers() {
     };
     let replies = [delegate("nobody"), delegate("Data_Team"), calls(&["execute_pipeline"]), says("7"), says("it is 7")];
     let (stage, model) = (Stage::new(), Arc::new(Scripted::new(replies)));
-    let bounds = RunBounds { max_turns: 6, max_repeats: 2 };
-    let tool = DelegateToAgent::new(registry.clone(), model.clone(), vec![stage.tool.clone()], bounds);
+    let pools = Arc::new(Pools::new(stage.store.clone(), Duration::from_secs(60)));
+    let tool = DelegateToAgent::new(registry.clone(), model.clone(), vec![stage.tool.clone()], pools, bounds());
     let answer = stage.answer_with(registry.agent("lead").unwrap(), &model, vec![Arc::new(tool)]).await.unwrap();
     assert_eq!(answer.text, "it is 7");
-    let statuses: Vec<_> = answer.tool_calls.iter().map(|call| call.status).collect();
+    let statuses: Vec<_> = answer.made.tool_calls.iter().map(|call| call.status).collect();
     assert_eq!(statuses, [ToolStatus::Error, ToolStatus::Ok]);
     let asked = model.asked.lock().unwrap();
     // The other agent sees the task and its own instructions and tools, and nothing of the conversation.

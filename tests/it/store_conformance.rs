@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_runner::store::{Artifacts, Draw, MemoryStore, RedisStore, Store};
+use agent_runner::store::{Artifacts, Draw, MemoryStore, RedisStore, Store, Write};
 use bytes::Bytes;
 
 use crate::support::redis::Redis;
@@ -44,9 +44,12 @@ suite! {
     a_list_keeps_the_order_of_its_entries,
     a_key_ends_after_its_time,
     artifacts_are_found_by_reference_and_by_bare_id,
+    a_large_artifact_arrives_whole,
     a_list_keeps_its_newest_entries,
     counters_add_up_each_by_its_name,
     buckets_give_all_or_nothing,
+    several_writes_go_out_together,
+    the_least_loaded_is_lent_and_the_dead_give_back,
 }
 
 async fn a_list_keeps_its_newest_entries(rig: Rig) {
@@ -64,6 +67,11 @@ async fn counters_add_up_each_by_its_name(rig: Rig) {
     assert_eq!(store.count("c", &[("x", 5), ("y", -1)], HOUR).await.unwrap(), [5, -1]);
     assert_eq!(store.count("c", &[("y", 3)], HOUR).await.unwrap(), [2]);
     assert_eq!(store.count("other", &[("x", 1)], HOUR).await.unwrap(), [1]);
+    let keys = ["c", "nothing", "other"].map(str::to_owned);
+    let mut sums = store.sums(&keys).await.unwrap();
+    sums[0].sort();
+    assert_eq!(sums[0], [("x".to_owned(), 5), ("y".to_owned(), 2)]);
+    assert_eq!(sums[1..], [vec![], vec![("x".to_owned(), 1)]]);
     store.count("soon", &[("x", 1)], Duration::from_millis(1)).await.unwrap();
     while store.count("soon", &[("x", 0)], Duration::from_millis(1)).await.unwrap() != [0] {
         tokio::task::yield_now().await;
@@ -169,4 +177,57 @@ async fn a_store_has_its_own_address_and_outlives_a_restart_of_the_server() {
     assert!(store.get("k").await.is_err());
     redis.start_again();
     assert_eq!(store.get("k").await.unwrap().unwrap(), "v");
+}
+
+async fn a_large_artifact_arrives_whole(rig: Rig) {
+    // Redis gets it in pieces; the memory of this suite is small.
+    let size = if rig.redis.is_some() { (9 << 20) + 3 } else { 1 << 16 };
+    let bytes: Bytes = (0..size).map(|i: u32| i.to_le_bytes()[(i % 4) as usize]).collect();
+    let artifacts = Artifacts::new(rig.store.clone(), HOUR);
+    let reference = artifacts.put(bytes.clone()).await.unwrap();
+    assert!(artifacts.get(&reference).await.unwrap().unwrap() == bytes, "other bytes came back");
+    if let Some(redis) = &rig.redis {
+        let key = format!("agent:artifacts:{}", reference.strip_prefix("artifact://").unwrap());
+        let left: i64 = redis.run(&["PTTL", &key]).await;
+        assert!(left > 0, "it never ends");
+    }
+}
+
+async fn several_writes_go_out_together(rig: Rig) {
+    let store = &rig.store;
+    let replace = |entries: &[&'static str]| Write::Replace {
+        key: "trail".into(),
+        entries: entries.iter().map(|entry| Bytes::from_static(entry.as_bytes())).collect(),
+        ttl: HOUR,
+    };
+    let push = |entry: &'static str| Write::Push { key: "index".into(), entry: entry.into(), keep: 2, ttl: HOUR };
+    store.write(vec![replace(&["a", "b"]), push("1")]).await.unwrap();
+    store.write(vec![replace(&["c"]), push("2"), push("3")]).await.unwrap();
+    assert_eq!(store.list("trail").await.unwrap(), ["c"], "a second attempt takes the place of the first");
+    assert_eq!(store.list("index").await.unwrap(), ["2", "3"]);
+    store.write(vec![replace(&[])]).await.unwrap();
+    assert!(store.list("trail").await.unwrap().is_empty());
+    store.write(Vec::new()).await.unwrap();
+}
+
+async fn the_least_loaded_is_lent_and_the_dead_give_back(rig: Rig) {
+    let store = &rig.store;
+    let among = ["a", "b", "c"];
+    let borrow = async |holder: &str, ttl| among[store.borrow("load", &among, holder, ttl).await.unwrap()];
+    assert_eq!((borrow("1", HOUR).await, borrow("2", HOUR).await, borrow("3", HOUR).await), ("a", "b", "c"));
+    assert_eq!(borrow("2", HOUR).await, "b", "a holder keeps what it has");
+    assert_eq!(borrow("4", HOUR).await, "a", "the first of equals");
+    store.give_back("load", "2").await.unwrap();
+    store.give_back("load", "2").await.unwrap();
+    store.give_back("load", "nobody").await.unwrap();
+    assert_eq!(borrow("5", HOUR).await, "b");
+    // A holder that is never heard of again: its loan ends by itself.
+    let two = ["p", "q"];
+    assert_eq!(store.borrow("soon", &two, "dead", Duration::from_millis(1)).await.unwrap(), 0);
+    while store.borrow("soon", &two, "next", HOUR).await.unwrap() != 0 {
+        store.give_back("soon", "next").await.unwrap();
+    }
+    assert_eq!(store.borrow("other", &among, "1", HOUR).await.unwrap(), 0, "each key counts for itself");
+    assert_eq!(store.borrow("load", &["x"], "1", HOUR).await.unwrap(), 0, "who moves on gives back");
+    assert_eq!(borrow("9", HOUR).await, "a", "a: 4, b: 5, c: 3");
 }

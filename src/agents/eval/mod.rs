@@ -21,7 +21,7 @@ use super::{
     route::{Decision, RouteRequest, Router},
 };
 use crate::{
-    job::{JobError, Meter},
+    job::{JobError, Meter, in_plain_words},
     llm::CallContext,
 };
 
@@ -64,7 +64,7 @@ pub fn cases(text: &str, registry: &Registry) -> Result<Vec<Case>, Vec<String>> 
                 faults.extend(unknown.map(|id| format!("line {number}: there is no agent {id:?}")));
                 cases.push(case);
             }
-            Err(error) => faults.push(format!("line {number}: {error}")),
+            Err(error) => faults.push(format!("line {number}: {}", in_plain_words(&error.to_string()))),
         }
     }
     if cases.is_empty() && faults.is_empty() {

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Agent, Registry, TRANSFER_PREFIX, ToolRef};
+use super::{Agent, Registry, Strategy, TRANSFER_PREFIX, ToolRef};
 
 /// Longest name of an MCP server: there must be room for the names of its tools.
 const MAX_SERVER_CHARS: usize = 32;
@@ -60,9 +60,13 @@ fn duplicates(registry: &Registry, faults: &mut Vec<String>) {
             None => {}
         }
     }
+    let mut pools: FxHashMap<String, &str> = FxHashMap::default();
     for name in registry.pools.keys() {
         if let Some(id) = seen.get(&blurred(name)) {
             faults.push(format!("pools.{name}: tool-name collision: the agent {id:?} has that name already"));
+        }
+        if let Some(first) = pools.insert(blurred(name), name) {
+            faults.push(format!("pools.{name}: tool-name collision: differs from {first:?} only in - and _"));
         }
     }
 }
@@ -75,6 +79,8 @@ fn handoffs(registry: &Registry, agent: &Agent, faults: &mut Vec<String>) {
             "self handoff: an agent cannot pass control to itself".to_owned()
         } else if registry.agent(to).is_none() && !registry.pools.contains_key(to) {
             format!("unknown target: there is no agent or pool {to:?}{}", near(registry, to))
+        } else if registry.pools.get(to).is_some_and(|pool| pool.agents.iter().all(|id| *id == agent.id)) {
+            format!("self handoff: the pool {to:?} has no other agent than this one")
         } else if seen.contains(&to) {
             format!("{to:?} is there twice")
         } else {
@@ -111,6 +117,15 @@ fn pools(registry: &Registry, faults: &mut Vec<String>) {
                 faults.push(format!("pools.{name}.agents: there is no agent {id:?}{}", near(registry, id)));
             } else if pool.agents[..i].contains(id) {
                 faults.push(format!("pools.{name}.agents: {id:?} is there twice"));
+            }
+        }
+        if pool.strategy == Strategy::Capability && pool.default.is_none() {
+            let able = |id: &String| registry.agent(id).is_none_or(|agent| !agent.capabilities.is_empty());
+            if !pool.agents.iter().any(able) {
+                faults.push(format!(
+                    "pools.{name}: chooses by capability, and none of its agents has any: give them capabilities or \
+                     the pool a default"
+                ));
             }
         }
         if let Some(id) = pool.default.as_deref().filter(|id| registry.agent(id).is_none()) {

@@ -104,6 +104,18 @@ impl<'a> Fields<'a> {
         self.count(key)
     }
 
+    /// True or false; false where absent.
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        match self.take(key) {
+            None => false,
+            Some(Value::Bool(truth)) => truth,
+            Some(other) => {
+                self.fault(key, format_args!("must be true or false, found {}", short(&other)));
+                false
+            }
+        }
+    }
+
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Value> {
         match self.take(key) {
             None => Vec::new(),

@@ -11,7 +11,7 @@ mod using;
 use std::{collections::BTreeMap, fmt, path::Path};
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use live::LiveRegistry;
@@ -38,7 +38,7 @@ impl fmt::Display for RegistryError {
 }
 
 /// How much of the conversation goes along with a transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum History {
     /// All of it.
@@ -208,8 +208,16 @@ pub struct Tier {
     pub instructions: Option<String>,
 }
 
+impl Tier {
+    /// A tier without any settings of its own.
+    #[must_use]
+    pub fn plain(level: u32) -> Self {
+        Self { level, agent: None, model: None, temperature: None, max_tokens: None, instructions: None }
+    }
+}
+
 /// How a pool chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// One after the other, over the whole fleet.
@@ -231,6 +239,21 @@ pub struct Pool {
     pub agents: Vec<String>,
     /// Who takes what fits nobody.
     pub default: Option<String>,
+    /// By capability: the model is asked where the prompt's words name none.
+    pub classify: bool,
+}
+
+impl Strategy {
+    /// The word in the file and on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastLoaded => "least_loaded",
+            Self::Capability => "capability",
+            Self::Fallback => "fallback",
+        }
+    }
 }
 
 /// A whole agents file.

@@ -198,9 +198,17 @@ fn pool(path: String, value: Value, faults: &mut Vec<String>) -> Pool {
             Strategy::RoundRobin
         }
     };
-    let pool = Pool { strategy, agents: fields.texts("agents"), default: fields.text("default") };
+    let pool = Pool {
+        strategy,
+        agents: fields.texts("agents"),
+        default: fields.text("default"),
+        classify: fields.flag("classify"),
+    };
     if pool.agents.is_empty() {
         fields.fault("agents", "is empty: name at least one agent");
+    }
+    if pool.classify && strategy != Strategy::Capability {
+        fields.fault("classify", "belongs to pools that choose by capability");
     }
     fields.finish();
     pool

@@ -181,6 +181,7 @@ impl Router {
             execution_id: execution_id(),
             registry_hash: registry.hash.clone(),
             embedder: self.embedder.name().to_owned(),
+            embedder_fallback: self.embedder.warning(),
             tags,
             choice: decide(&candidates, pick.as_ref()),
             candidates,

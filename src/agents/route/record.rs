@@ -23,6 +23,9 @@ pub struct RouteRecord {
     pub registry_hash: String,
     /// Who scored.
     pub embedder: String,
+    /// Why it was not the one that would have been best.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub embedder_fallback: Option<String>,
     /// The tag step.
     pub tags: TagStep,
     /// Agents that own a found tag, or all; in the order of the registry.

@@ -13,8 +13,18 @@ const MAX_VALUE: usize = 120;
 /// Members of the document that are compared.
 const MEMBERS: [&str; 4] = ["status", "lane", "result", "error"];
 /// Members of `metadata` that are compared.
-const METADATA: [&str; 9] =
-    ["intent", "tool_calls", "tokens_used", "tokens", "cost_usd", "cache_hit", "llm_calls", "llm_model", "warnings"];
+const METADATA: [&str; 10] = [
+    "intent",
+    "plan",
+    "tool_calls",
+    "tokens_used",
+    "tokens",
+    "cost_usd",
+    "cache_hit",
+    "llm_calls",
+    "llm_model",
+    "warnings",
+];
 
 /// One line for each place where `again` is not what `original` was.
 pub(super) fn between(original: &RawJson, again: &RawJson) -> Result<Vec<String>, serde_json::Error> {

@@ -8,7 +8,7 @@ use super::{
     Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority,
     fields::{FieldError, Fields, shorten},
 };
-use crate::job::{Budget, ErrorCode, Handoff, JobError, JobId, Rejected};
+use crate::job::{Budget, ErrorCode, Handoff, JobError, JobId, Rejected, in_plain_words};
 
 /// Longest time limit a job may ask for: a week.
 const MAX_TIMEOUT_SECS: f64 = 7.0 * 86_400.0;
@@ -26,7 +26,8 @@ pub(super) fn nobody(text: String) -> Rejected {
 pub(super) fn members(message: &Bytes) -> Result<Fields<'_>, Rejected> {
     let text = std::str::from_utf8(message)
         .map_err(|e| nobody(format!("the message is not UTF-8 (byte {}): send JSON text", e.valid_up_to())))?;
-    serde_json::from_str(text).map_err(|e| nobody(format!("the message is not a JSON object: {e}")))
+    serde_json::from_str(text)
+        .map_err(|e| nobody(format!("the message is not a JSON object: {}", in_plain_words(&e.to_string()))))
 }
 
 pub(super) fn job(message: &Bytes, limits: &JobLimits) -> Result<Job, Rejected> {

@@ -9,12 +9,12 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::{
-    job::RawJson,
+    job::{ErrorCode, RawJson, ToolCallRecord, ToolStatus},
     llm::{
         ToolCall,
         fault::{Fault, Kind},
     },
-    settings::limits::{MAX_ARGUMENT_BYTES, MAX_CALLS_PER_TURN},
+    settings::limits::{MAX_ARGUMENT_BYTES, MAX_CALLS_PER_TURN, RECORDED_ARGS_BYTES},
 };
 
 /// Longest id that is passed on; a longer one gets one of ours.
@@ -154,10 +154,7 @@ impl Calls {
                 return Err(Fault::new(Kind::BadOutput, "the model wrote a tool call without a name"));
             }
             let Some(arguments) = arguments(&partial.arguments) else {
-                return Err(Fault::new(
-                    Kind::BadOutput,
-                    format!("the model wrote arguments for {} that are not JSON", partial.name),
-                ));
+                return Err(unreadable(partial));
             };
             let usable = !partial.id.is_empty() && partial.id.len() <= MAX_ID_BYTES && !ids.contains(&partial.id);
             let id = if usable { partial.id } else { new_id() };
@@ -166,6 +163,21 @@ impl Calls {
         }
         Ok(calls)
     }
+}
+
+/// A call whose arguments are no JSON: what the model wrote is shown as the text that it is.
+fn unreadable(call: Partial) -> Fault {
+    let message = format!("the model wrote arguments for {} that are not JSON", call.name);
+    let mut text = call.arguments;
+    text.truncate(text.floor_char_boundary(RECORDED_ARGS_BYTES));
+    let made = ToolCallRecord {
+        tool: call.name,
+        args: RawJson::of(text.as_str()),
+        status: ToolStatus::Error,
+        duration_ms: 0,
+        error: Some(format!("{}: {message}", ErrorCode::LlmBadOutput.as_str())),
+    };
+    Fault { unreadable: Some(Box::new(made)), ..Fault::new(Kind::BadOutput, message) }
 }
 
 /// An id of ours: servers want them unique over a whole conversation.

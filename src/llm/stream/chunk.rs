@@ -20,8 +20,33 @@ pub(super) struct Assembler {
     text: Text,
     refusal: String,
     calls: Calls,
-    finish: String,
+    seen: Seen,
     usage: Option<Tokens>,
+}
+
+/// What the server said about its answer. Nothing is decided by it: it is for people who look at traces.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// The answer's id.
+    pub(crate) id: String,
+    /// The model that it calls its own.
+    pub(crate) model: String,
+    /// Why it ended.
+    pub(crate) finish: String,
+}
+
+/// Bytes kept of each.
+const SEEN_BYTES: usize = 200;
+
+impl Seen {
+    /// Takes what a chunk is the first to say.
+    fn note(&mut self, chunk: &Value) {
+        for (slot, key) in [(&mut self.id, "id"), (&mut self.model, "model")] {
+            if let Some(text) = chunk.get(key).and_then(Value::as_str).filter(|_| slot.is_empty()) {
+                text[..text.floor_char_boundary(SEEN_BYTES)].clone_into(slot);
+            }
+        }
+    }
 }
 
 /// A whole reply.
@@ -31,12 +56,13 @@ pub(crate) struct Assembled {
     pub(crate) calls: Vec<ToolCall>,
     /// None where the server said nothing about it.
     pub(crate) usage: Option<Tokens>,
+    pub(crate) seen: Seen,
 }
 
 impl Assembler {
     /// Whether the server said that the model is done.
     pub(super) fn is_finished(&self) -> bool {
-        !self.finish.is_empty()
+        !self.seen.finish.is_empty()
     }
 
     /// Takes one chunk or one whole completion. True where it brought content, which is what idle timers wait
@@ -45,6 +71,7 @@ impl Assembler {
         if let Some(usage) = chunk.get("usage").and_then(usage) {
             self.usage = Some(usage);
         }
+        self.seen.note(chunk);
         let Some(choices) = chunk.get("choices").and_then(Value::as_array) else { return Ok(false) };
         // We ask for one choice; of several, the first counts.
         let first = |choice: &&Value| choice.get("index").is_none_or(|index| index.as_i64().unwrap_or(0) == 0);
@@ -64,7 +91,7 @@ impl Assembler {
             content |= self.say(text, show);
         }
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str).filter(|reason| !reason.is_empty()) {
-            reason.clone_into(&mut self.finish);
+            reason.clone_into(&mut self.seen.finish);
             content = true;
         }
         if let Some(usage) = choice.get("usage").and_then(usage) {
@@ -129,7 +156,7 @@ impl Assembler {
                 format!("the answer broke off after {so_far} bytes of text, before its end"),
             ));
         }
-        match self.finish.to_ascii_lowercase().as_str() {
+        match self.seen.finish.to_ascii_lowercase().as_str() {
             "content_filter" | "safety" | "recitation" | "prohibited_content" => {
                 return Err(Fault::new(Kind::Refused, "the provider's content filter stopped the answer"));
             }
@@ -143,7 +170,7 @@ impl Assembler {
             "error" => return Err(Fault::new(Kind::Unavailable, "the provider failed while answering")),
             _ => {}
         }
-        let usage = self.usage;
+        let (usage, seen) = (self.usage, self.seen);
         let mut calls = self.calls.finish()?;
         let mut text = self.text.finish();
         if calls.is_empty()
@@ -153,7 +180,7 @@ impl Assembler {
             text.clear();
         }
         if !calls.is_empty() || !text.trim().is_empty() {
-            return Ok(Assembled { text, calls, usage });
+            return Ok(Assembled { text, calls, usage, seen });
         }
         if self.refusal.is_empty() {
             return Err(Fault::new(Kind::BadOutput, "the model answered with neither words nor a tool call"));

@@ -130,7 +130,7 @@ fn every_call_of_a_turn_gets_its_result_in_order() {
     let (job, intent) = (job(json!({"prompt": "p"})), intent());
     let brief =
         Brief { job: &job, intent: &intent, tools: &[], columns: None, row_count: None, workflow: None, session: None };
-    let report = |ok, content: String| ToolReport { ok, content };
+    let report = |ok, content: String| ToolReport { ok, concludes: ok, content };
     let transcript = [Exchange {
         text: "trying".into(),
         calls: vec![(call("a"), report(true, "7 rows".into())), (call("b"), report(false, "x".repeat(5000)))],

@@ -26,7 +26,11 @@ for _, key in ipairs(KEYS) do
       end
     end
     if not known then
-      redis.call('XADD', key, 'MAXLEN', '~', ARGV[2], '*', 'event', name, 'data', data)
+      if i == count then
+        redis.call('XADD', key, 'MAXLEN', '~', ARGV[2], '*', 'event', name, 'data', data)
+      else
+        redis.call('XADD', key, '*', 'event', name, 'data', data)
+      end
       written = written + 1
     end
   end

@@ -67,7 +67,7 @@ impl Shared {
                     facts,
                     result,
                     signal: signal.map(|signal| signal.bytes().clone()),
-                    event: (event.event.as_str().to_owned(), stamp::dated(job_id, event.clone())),
+                    event: (event.event.as_str().to_owned(), stamp::dated(job_id, &event)),
                     message: Some(delivery.raw.clone()),
                 };
                 state.end(job_id, closing);

@@ -335,7 +335,7 @@ impl State {
         let id = format!("{}-{}", stamp::now_ms(), self.next());
         let name = event.event.as_str().to_owned();
         let events = self.events.entry(job_id.clone()).or_default();
-        events.push_back(StoredEvent { id, event: name, data: RawJson::from_trusted(stamp::dated(job_id, event)) });
+        events.push_back(StoredEvent { id, event: name, data: RawJson::from_trusted(stamp::dated(job_id, &event)) });
         while events.len() > max.max(1) {
             events.pop_front();
         }

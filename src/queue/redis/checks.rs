@@ -1,8 +1,10 @@
 //! What Redis has to be like, asked at the start.
 
+use std::sync::atomic::Ordering;
+
 use ::redis::{Value, cmd};
 
-use super::core::Core;
+use super::{claim::read, core::Core, dump};
 use crate::queue::QueueError;
 
 /// Pops with a count came with 6.2.
@@ -37,7 +39,24 @@ pub(super) async fn run(core: &Core) -> Result<(), QueueError> {
             tracing::warn!("redis: {fault}");
         }
     }
+    core.dumps.store(takes_dumps(core).await, Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether the server makes a stream of a dump of ours, and what comes out is what went in.
+async fn takes_dumps(core: &Core) -> bool {
+    let Some(keys) = core.names.intakes.first() else { return false };
+    let scratch = format!("{}:{}", keys.scratch, core.new_prefix());
+    let made = dump::stream(1, &[("started", b"{}"), ("completed", b"{}")]);
+    let calls = [
+        cmd("RESTORE").arg(&scratch).arg(1000).arg(made).arg("REPLACE").take(),
+        cmd("XRANGE").arg(&scratch).arg("-").arg("+").take(),
+        cmd("DEL").arg(&scratch).take(),
+    ];
+    let Ok(mut answers) = core.work.run(&calls).await else { return false };
+    let entries: Result<Vec<(String, Vec<String>)>, _> = read(Some(answers.swap_remove(1)));
+    let expected = |id: &str, name: &str| (id.to_owned(), ["event", name, "data", "{}"].map(str::to_owned).to_vec());
+    entries.is_ok_and(|entries| entries == [expected("1-0", "started"), expected("1-1", "completed")])
 }
 
 /// One text per server: a cluster answers with those of all nodes.

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -88,6 +88,8 @@ pub(super) struct Core {
     pub(super) claims_over: CancellationToken,
     /// Fired last: what is being ended is renewed to the end.
     pub(super) renewals_over: CancellationToken,
+    /// Whether the server makes streams of dumps.
+    pub(super) dumps: AtomicBool,
     boot: String,
     calls: AtomicU64,
 }
@@ -114,6 +116,7 @@ impl Core {
             stop,
             renewals_over: CancellationToken::new(),
             boot: uuid::Uuid::new_v4().simple().to_string()[..12].to_owned(),
+            dumps: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             config,
         }

@@ -1,9 +1,9 @@
 //! Ending leases: everything that ends in one tick goes out as one pipeline.
 //!
-//! A result passes through three stages, each in a tick of its own, because a server error in one must not
-//! let the next happen: publish (the closing record and the result, once whoever tries), announce (the
-//! signal and the closing event, once), acknowledge. Every stage may be repeated; so an answer that was lost
-//! is asked for again, and a worker that dies in between is completed by the next delivery.
+//! A result passes through three stages: publish (the closing record and the result, once whoever tries), announce
+//! (the signal and the closing event, once), acknowledge. On one server they are one call (`at_once`). In a cluster
+//! each has a tick of its own, because an error in one must not let the next happen. Every stage may be repeated; so
+//! an answer that was lost is asked for again, and a worker that dies in between is completed by the next delivery.
 
 use std::{
     collections::HashMap,
@@ -76,10 +76,12 @@ pub(super) struct Item {
     pub(super) work: Work,
     pub(super) letter: Option<Bytes>,
     pub(super) stage: Stage,
+    /// In this tick all its stages are one call.
+    pub(super) at_once: bool,
     /// What the next tick has to announce.
     pub(super) announce: Option<Announce>,
     reply: Option<oneshot::Sender<Result<Finished, QueueError>>>,
-    tries: u32,
+    pub(super) tries: u32,
     pub(super) outcome: Outcome,
 }
 
@@ -113,7 +115,7 @@ pub(super) struct Queued {
 impl Queued {
     /// Dates an event.
     pub(super) fn new(job_id: &JobId, event: Event) -> Self {
-        Self { job_id: job_id.clone(), name: event.event.as_str(), data: stamp::dated(job_id, event) }
+        Self { job_id: job_id.clone(), name: event.event.as_str(), data: stamp::dated(job_id, &event) }
     }
 }
 
@@ -253,6 +255,7 @@ impl Core {
             work,
             letter,
             stage,
+            at_once: false,
             announce: None,
             reply,
             tries: 0,

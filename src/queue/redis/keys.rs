@@ -31,6 +31,8 @@ pub(super) struct Intake {
     pub(super) dead: String,
     pub(super) recent: String,
     pub(super) paused: String,
+    /// For the length of a script.
+    pub(super) scratch: String,
     /// Set where the foreign key is a stream.
     pub(super) stream: Option<Stream>,
 }
@@ -65,6 +67,7 @@ impl Intake {
             dead: key("dead"),
             recent: key("recent"),
             paused: key("paused"),
+            scratch: key("scratch"),
             stream: None,
         }
     }

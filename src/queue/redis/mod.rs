@@ -4,11 +4,13 @@
 
 mod address;
 mod admin;
+mod at_once;
 mod bell;
 mod checks;
 mod claim;
 mod connect;
 mod core;
+mod dump;
 mod envelope;
 mod failpoint;
 mod finish;

@@ -29,6 +29,7 @@ scripts! {
     DECIDE "decide",
     DELAY "delay",
     EVENTS "events",
+    FINISH "finish",
     FORGET "forget",
     HANDBACK "handback",
     PARK "park",

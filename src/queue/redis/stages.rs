@@ -1,11 +1,12 @@
 //! One tick of the flusher: commands for whatever every item needs next, and what the answers mean.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 use ::redis::{Cmd, RedisError, RedisResult, Value, cmd, from_redis_value};
 use bytes::Bytes;
 
 use super::{
+    at_once::{self, AtOnce},
     core::Core,
     failpoint,
     finish::{Announce, Item, Outcome, PUT_OFF, Queued, Stage, Work, by_intake},
@@ -23,14 +24,16 @@ use crate::{
 };
 
 /// Most results in one call: a script must not hold Redis for long.
-const PUBLISH_CHUNK: usize = 64;
+pub(super) const PUBLISH_CHUNK: usize = 64;
 /// Most bytes of results in one call, unless one alone is larger.
-const PUBLISH_BYTES: usize = 4 << 20;
+pub(super) const PUBLISH_BYTES: usize = 4 << 20;
 
 /// What a command was for.
 enum Use {
     Events,
     Hold(usize),
+    /// Everything at once.
+    Finish(Vec<usize>),
     Publish(Vec<usize>),
     Repair(usize),
     Announce(Vec<usize>),
@@ -57,7 +60,12 @@ impl Plan {
 /// Sends one pipeline and notes the outcome of every item. An error means that no answer came.
 pub(super) async fn tick(core: &Core, items: &mut [Item], events: &[Queued], again: bool) -> RedisResult<()> {
     let mut plan = Plan::default();
-    plan_events(core, events, again, &mut plan);
+    items.iter_mut().for_each(|item| item.at_once = at_once::fits(core, item));
+    let at_once = AtOnce::choose(items, events, again);
+    plan_events(core, &at_once.others, again, &mut plan);
+    for (call, group) in at_once.calls(core, items) {
+        plan.add(call, Use::Finish(group));
+    }
     plan_results(core, items, &mut plan);
     plan_announcements(core, items, &mut plan);
     plan_ends(core, items, &mut plan);
@@ -69,12 +77,13 @@ pub(super) async fn tick(core: &Core, items: &mut [Item], events: &[Queued], aga
     if plan.commands.is_empty() {
         return Ok(());
     }
-    if plan.uses.iter().any(|purpose| matches!(purpose, Use::Publish(_))) {
+    if plan.uses.iter().any(|purpose| matches!(purpose, Use::Publish(_) | Use::Finish(_))) {
         failpoint::reach("publishing");
     }
     let answers = core.flush.run(&plan.commands).await?;
     for purpose in &plan.uses {
         match purpose {
+            Use::Finish(_) => ["published", "announced", "acknowledged"].into_iter().for_each(failpoint::reach),
             Use::Publish(_) => failpoint::reach("published"),
             Use::Announce(_) => failpoint::reach("announced"),
             Use::Ack(_) => failpoint::reach("acknowledged"),
@@ -98,7 +107,7 @@ fn shared<T>(core: &Core, all: Vec<T>, most: usize) -> Vec<Vec<T>> {
     groups
 }
 
-fn plan_events(core: &Core, events: &[Queued], again: bool, plan: &mut Plan) {
+fn plan_events(core: &Core, events: &[&Queued], again: bool, plan: &mut Plan) {
     let mut streams: Vec<(&JobId, Vec<&Queued>)> = Vec::new();
     let mut places: HashMap<&JobId, usize> = HashMap::new();
     for event in events {
@@ -141,7 +150,7 @@ fn plan_results(core: &Core, items: &[Item], plan: &mut Plan) {
             (Stage::Repair, _, Some(job_id)) => {
                 plan.add(cmd("GET").arg(core.names.closing(job_id)).take(), Use::Repair(i));
             }
-            (Stage::Publish, Work::Close(closing), Some(job_id)) => {
+            (Stage::Publish, Work::Close(closing), Some(job_id)) if !item.at_once => {
                 bytes += closing.result.len() * 2 + closing.message.as_ref().map_or(0, Bytes::len);
                 chunk.push((i, job_id, closing));
                 if bytes > PUBLISH_BYTES || chunk.len() >= PUBLISH_CHUNK {
@@ -155,15 +164,20 @@ fn plan_results(core: &Core, items: &[Item], plan: &mut Plan) {
     publish(core, chunk, plan);
 }
 
+/// What a result is, in the words of the scripts.
+pub(super) fn kind(core: &Core) -> &'static str {
+    match core.config.result_kind {
+        ResultKind::List => "list",
+        ResultKind::String => "string",
+    }
+}
+
 fn publish(core: &Core, all: Vec<(usize, &JobId, &Closing)>, plan: &mut Plan) {
     for group in shared(core, all, PUBLISH_CHUNK) {
         let keys: Vec<String> =
             group.iter().flat_map(|(_, job_id, _)| [core.names.closing(job_id), core.names.result(job_id)]).collect();
         let mut call = scripts::PUBLISH.on(&keys);
-        call.arg(core.config.result_ttl).arg(match core.config.result_kind {
-            ResultKind::List => "list",
-            ResultKind::String => "string",
-        });
+        call.arg(core.config.result_ttl).arg(kind(core));
         for (_, _, closing) in &group {
             let around = closing.around();
             call.arg(around.head).arg(&closing.result.bytes()[..]).arg(around.tail);
@@ -275,6 +289,13 @@ fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer) {
         Use::Hold(i) => parse(answer)
             .map(|held: Vec<u8>| hold(core, &mut items[i], held.first() != Some(&0)))
             .map_err(|e| (vec![i], e)),
+        Use::Finish(group) => match parse::<Vec<String>>(answer) {
+            Ok(lines) => {
+                group.iter().zip(lines).for_each(|(i, line)| finished(core, &mut items[*i], &line));
+                Ok(())
+            }
+            Err(error) => Err((group, error)),
+        },
         Use::Publish(group) => match parse::<Vec<String>>(answer) {
             Ok(lines) => {
                 group.iter().zip(lines).for_each(|(i, line)| published(&mut items[*i], &line));
@@ -341,6 +362,19 @@ fn hold(core: &Core, item: &mut Item, held: bool) {
         count::lost("expired");
         Outcome::Over(Finished::Lost)
     };
+}
+
+/// An empty line: the whole end is written. A dash: all but the events.
+fn finished(core: &Core, item: &mut Item, line: &str) {
+    match line {
+        "" => item.outcome = Outcome::Over(Finished::Done),
+        "-" => {
+            tracing::warn!("redis no longer takes RESTORE: events are written one by one from now on");
+            core.dumps.store(false, Ordering::Relaxed);
+            published(item, "");
+        }
+        line => published(item, line),
+    }
 }
 
 fn published(item: &mut Item, line: &str) {

@@ -134,6 +134,7 @@ impl Aggregate {
     }
 
     /// Adds a row's cell. True when the cell was skipped for its type.
+    #[inline]
     pub(super) fn add<'a>(&self, value: &mut Value<'a>, raw: Option<&'a str>) -> Result<bool, TableError> {
         match value {
             Value::Count(count) => {
@@ -145,6 +146,12 @@ impl Aggregate {
             }
             Value::Last(last) => *last = raw.unwrap_or("null"),
             Value::Collect(all) => all.push(raw.unwrap_or("null")),
+            Value::Sum(sum) | Value::Mean(sum, _) if raw.is_some_and(|raw| Kind::of(raw) == Kind::Number) => {
+                sum.add(raw.unwrap_or("0")).map_err(|TooLarge| self.too_large())?;
+                if let Value::Mean(_, count) = value {
+                    *count += 1;
+                }
+            }
             _ => {
                 let cell = if self.cast { Cell::read_cast(raw) } else { Cell::read(raw) };
                 return self.add_cell(value, cell, raw);
@@ -162,9 +169,9 @@ impl Aggregate {
             (Value::Distinct(seen), _) => {
                 seen.insert(canonical::of(raw.unwrap_or("null")));
             }
-            (Value::Sum(sum), Cell::Number(number)) => sum.add(number).map_err(|TooLarge| self.too_large())?,
+            (Value::Sum(sum), Cell::Number(number)) => sum.add(number.text()).map_err(|TooLarge| self.too_large())?,
             (Value::Mean(sum, count), Cell::Number(number)) => {
-                sum.add(number).map_err(|TooLarge| self.too_large())?;
+                sum.add(number.text()).map_err(|TooLarge| self.too_large())?;
                 *count += 1;
             }
             (Value::Median(numbers), Cell::Number(number)) => numbers.push(number),

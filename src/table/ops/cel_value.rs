@@ -15,29 +15,45 @@ use crate::table::{
 /// Longest text that an expression may build.
 const MAX_TEXT: usize = 1 << 20;
 
-/// Reads a well-formed value. A whole number beyond 64 bits is the nearest double.
-pub(super) fn from_json(raw: &str) -> Value {
-    match Cell::read(Some(raw)) {
+/// Reads a well-formed value.
+///
+/// # Errors
+/// Says which whole number is beyond 64 bits: as a double it would be another number.
+pub(super) fn from_json(raw: &str) -> Result<Value, String> {
+    Ok(match Cell::read(Some(raw)) {
         Cell::Null => Value::Null,
         Cell::Bool(truth) => Value::Bool(truth),
         Cell::Number(number) => match raw.parse::<i64>() {
             Ok(whole) => Value::Int(whole),
+            Err(_) if is_written_whole(raw) => return Err(too_many_digits(raw)),
             Err(_) => Value::Float(number.approx()),
         },
         Cell::Text(text) => Value::String(Arc::new(text.into_owned())),
         Cell::Array(raw) => {
             let mut list = Vec::new();
             let _ = Scanner::new(raw).array(|element| list.push(from_json(element)));
-            Value::List(Arc::new(list))
+            Value::List(Arc::new(list.into_iter().collect::<Result<_, _>>()?))
         }
         Cell::Object(raw) => {
-            let mut map: HashMap<Key, Value> = HashMap::new();
+            let mut map: HashMap<Key, Result<Value, String>> = HashMap::new();
             let _ = Scanner::new(raw).object(|key, value| {
                 map.insert(Key::String(Arc::new(key.decode().into_owned())), from_json(value));
             });
-            Value::Map(Map { map: Arc::new(map) })
+            let map: Result<HashMap<Key, Value>, String> =
+                map.into_iter().map(|(key, value)| Ok((key, value?))).collect();
+            Value::Map(Map { map: Arc::new(map?) })
         }
-    }
+    })
+}
+
+fn is_written_whole(number: &str) -> bool {
+    number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
+}
+
+fn too_many_digits(number: &str) -> String {
+    const SHOWN: usize = 40;
+    let (shown, more) = if number.len() > SHOWN { (&number[..SHOWN], "…") } else { (number, "") };
+    format!("{shown}{more} does not fit 64 bits: an expression cannot keep its digits")
 }
 
 /// Writes a value as JSON; members by name, so that the same value is the same text.

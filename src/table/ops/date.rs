@@ -13,7 +13,7 @@ use crate::table::TableError;
 pub(super) struct DateFormat(String);
 
 impl DateFormat {
-    /// Checks a format. What it means is only known once it meets a date; that it can be read is known now.
+    /// Checks a format: a moment written by it must be read by it too.
     pub(super) fn compile(format: &str) -> Result<Self, TableError> {
         let wrong = |why: String| Err(TableError::invalid(why).with_field("format").with_found(format));
         let now = civil::date(2026, 3, 14).at(15, 9, 26, 0);
@@ -21,11 +21,20 @@ impl DateFormat {
         match zoned {
             Ok(zoned) => match strtime::format(format, &zoned) {
                 Ok(text) if text == format => wrong(format!("the format {format:?} has no date in it, like %Y-%m-%d")),
-                Ok(_) => Ok(Self(format.to_owned())),
+                Ok(text) => match (strtime::parse(format, &text), Self(format.to_owned())) {
+                    (Err(error), _) => wrong(format!("the format {format:?} cannot be read by: {error}")),
+                    (Ok(_), checked) if checked.read(&text).is_some() => Ok(checked),
+                    _ => wrong(format!("the format {format:?} makes no date: it needs year and month, like %Y-%m-%d")),
+                },
                 Err(error) => wrong(format!("the format {format:?} cannot be used: {error}")),
             },
             Err(error) => wrong(error.to_string()),
         }
+    }
+
+    /// As the plan has it.
+    pub(super) fn text(&self) -> &str {
+        &self.0
     }
 
     /// The date in a text as ISO 8601: as much of date, time and offset as the format has.
@@ -108,7 +117,7 @@ mod tests {
         ] {
             assert_eq!(DateFormat::compile(format).unwrap().read(text).as_deref(), expected, "{format} {text}");
         }
-        for format in ["", "no date", "%!", "%"] {
+        for format in ["", "no date", "%!", "%", "%Y", "%H:%M", "%d.%m.", "%A", "%Y-%m-%d %Z", "%C"] {
             assert!(DateFormat::compile(format).is_err(), "{format:?}");
         }
     }

@@ -21,6 +21,7 @@ use cel::{
     context::VariableResolver,
     extensions,
 };
+use parking_lot::Mutex;
 
 use super::cel_value::{arithmetic, from_json, joined, to_json};
 use crate::{
@@ -311,11 +312,15 @@ impl Evaluator<'_> {
             return Ok(slots[slot].unwrap_or("null").to_owned());
         }
         self.visited.store(0, Ordering::Relaxed);
-        let scope = RowScope { names: &self.bound.names, row, slots };
+        let scope = RowScope { names: &self.bound.names, row, slots, unread: Mutex::new(None) };
         let mut context = self.context.new_inner_scope();
         context.set_variable_resolver(&scope);
-        let value = Value::resolve(&self.bound.expression.tree, &context).map_err(|error| reason(&error))?;
-        to_json(&value)
+        let value = Value::resolve(&self.bound.expression.tree, &context);
+        drop(context);
+        match scope.unread.into_inner() {
+            Some(unread) => Err(unread),
+            None => to_json(&value.map_err(|error| reason(&error))?),
+        }
     }
 }
 
@@ -359,14 +364,25 @@ struct RowScope<'r> {
     names: &'r HashMap<&'r str, Place>,
     row: &'r str,
     slots: &'r Slots<'r>,
+    /// Why the value of a name cannot be read: the row has no result then.
+    unread: Mutex<Option<String>>,
+}
+
+impl RowScope<'_> {
+    fn read(&self, raw: &str) -> Value {
+        from_json(raw).unwrap_or_else(|why| {
+            *self.unread.lock() = Some(why);
+            Value::Null
+        })
+    }
 }
 
 impl VariableResolver for RowScope<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let value = match *self.names.get(variable)? {
-            Place::Value(slot) => from_json(self.slots[slot].unwrap_or("null")),
+            Place::Value(slot) => self.read(self.slots[slot].unwrap_or("null")),
             Place::Present(slot) => Value::Bool(self.slots[slot].is_some()),
-            Place::Row => from_json(self.row),
+            Place::Row => self.read(self.row),
         };
         let value: Box<dyn Val> = value.try_into().ok()?;
         Some(value.into())

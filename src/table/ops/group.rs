@@ -1,7 +1,8 @@
 //! `group_by` and `aggregate`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasher};
 
+use rustc_hash::FxBuildHasher;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,7 +13,7 @@ use super::{
 use crate::table::{
     TableError,
     plan::{Checker, Columns, Compiler, Spec, one_or_many},
-    read::{Field, FieldSlot, Layout},
+    read::{Field, FieldSlot, Layout, Slots},
     run::{Cx, Row, Sink, Table, Writer},
     value::canonical,
 };
@@ -92,6 +93,7 @@ impl Operation for Group {
             values: Vec::new(),
             skipped: vec![0; self.aggregates.len()],
             key: Vec::new(),
+            recent: Recent::default(),
         };
         let mut groups = cx.pass(&table, layout, make)?;
         if self.by.is_empty() && groups.index.is_empty() {
@@ -138,9 +140,63 @@ struct Groups<'a, 's> {
     values: Vec<Value<'a>>,
     skipped: Vec<u64>,
     key: Vec<u8>,
+    recent: Recent<'a>,
+}
+
+/// Groups found lately by keys as they are written: most rows spell equal keys alike. A place holds one key,
+/// so an input that aims at collisions only falls back on the index.
+struct Recent<'a>(Vec<Option<(&'a str, usize)>>);
+
+impl Default for Recent<'_> {
+    fn default() -> Self {
+        Self(vec![None; Self::PLACES])
+    }
+}
+
+impl<'a> Recent<'a> {
+    const PLACES: usize = 256;
+
+    #[inline]
+    fn place(key: &str) -> usize {
+        usize::try_from(FxBuildHasher.hash_one(key) % Self::PLACES as u64).unwrap_or(0)
+    }
+
+    #[inline]
+    fn get(&self, key: &str) -> Option<usize> {
+        self.0[Self::place(key)].filter(|(known, _)| *known == key).map(|(_, group)| group)
+    }
+
+    fn put(&mut self, key: &'a str, group: usize) {
+        self.0[Self::place(key)] = Some((key, group));
+    }
 }
 
 impl<'a> Groups<'a, '_> {
+    /// The number of a row's group.
+    #[inline]
+    fn group(&mut self, slots: &Slots<'a>) -> Result<usize, TableError> {
+        let [slot] = self.by else { return self.looked_up(slots) };
+        let key = slot.of(slots).unwrap_or("null");
+        if let Some(group) = self.recent.get(key) {
+            return Ok(group);
+        }
+        let group = self.looked_up(slots)?;
+        self.recent.put(key, group);
+        Ok(group)
+    }
+
+    fn looked_up(&mut self, slots: &Slots<'a>) -> Result<usize, TableError> {
+        self.key.clear();
+        for slot in self.by {
+            canonical::push(slot.of(slots), &mut self.key);
+        }
+        if let Some(group) = self.index.get(self.key.as_slice()) {
+            return Ok(*group);
+        }
+        let parts: Vec<Option<&'a str>> = self.by.iter().map(|slot| slot.of(slots)).collect();
+        self.group_of(&parts)
+    }
+
     /// The number of the group with the key in `self.key`; a new one gets `parts` as its key columns.
     fn group_of(&mut self, parts: &[Option<&'a str>]) -> Result<usize, TableError> {
         if let Some(group) = self.index.get(self.key.as_slice()) {
@@ -157,17 +213,7 @@ impl<'a> Groups<'a, '_> {
 impl<'a> Sink<'a> for Groups<'a, '_> {
     #[inline]
     fn row(&mut self, row: &Row<'a, '_>) -> Result<(), TableError> {
-        self.key.clear();
-        for slot in self.by {
-            canonical::push(slot.of(row.slots), &mut self.key);
-        }
-        let group = match self.index.get(self.key.as_slice()) {
-            Some(group) => *group,
-            None => {
-                let parts: Vec<Option<&'a str>> = self.by.iter().map(|slot| slot.of(row.slots)).collect();
-                self.group_of(&parts)?
-            }
-        };
+        let group = self.group(row.slots)?;
         let width = self.step.aggregates.len();
         let values = &mut self.values[group * width..(group + 1) * width];
         for (i, (value, aggregate)) in values.iter_mut().zip(&self.step.aggregates).enumerate() {

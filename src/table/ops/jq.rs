@@ -121,7 +121,7 @@ impl Jq {
 /// The table as one JSON text.
 fn whole_text(table: Table, cx: &mut Cx<'_>) -> Result<Bytes, TableError> {
     match &table.data {
-        Data::Documents(_) => Ok(table.into_output(cx)?.0.bytes().clone()),
+        Data::Documents(_) => Ok(table.into_left(cx)?.into_json().bytes().clone()),
         Data::Rows(_) => Ok(table.into_rows(cx)?.to_json().bytes().clone()),
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Operation, source::part};
 use crate::table::{
     TableError,
-    plan::{Checker, Columns, Compiler, Spec, one_or_many},
+    plan::{Checker, Columns, Compiler, Spec, maybe_whole, one_or_many, whole},
     read::{Field, FieldSlot, Layout, Path, Scanner, Shape, found_at},
     run::{Cx, Data, Row, RowRef, Rows, Sink, Table, Writer, any_rows},
     value::{Kind, canonical},
@@ -25,8 +25,11 @@ pub(crate) struct DistinctSpec {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SliceSpec {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schemars(with = "u64")]
     offset: u64,
+    #[serde(default, deserialize_with = "maybe_whole")]
+    #[schemars(with = "Option<u64>")]
     limit: Option<u64>,
 }
 

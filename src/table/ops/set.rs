@@ -208,8 +208,15 @@ impl Operation for FromText {
         };
         let sink = cx.pass(&table, layout, make)?;
         cx.warn_skipped(self.field.name(), sink.value.other_types, "text");
-        if matches!(self.reading, Reading::Date(_)) {
-            cx.warn_skipped(self.field.name(), sink.value.unread, "a date in this format");
+        match &self.reading {
+            Reading::Date(Some(format)) => {
+                let needed = format!("a date in the format {:?}", format.text());
+                cx.warn_skipped(self.field.name(), sink.value.unread, &needed);
+            }
+            Reading::Date(None) => {
+                cx.warn_skipped(self.field.name(), sink.value.unread, "a date in ISO 8601 or RFC 2822");
+            }
+            Reading::Pattern(_) => {}
         }
         Ok(sink.rows.finish().into())
     }

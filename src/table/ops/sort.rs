@@ -9,7 +9,7 @@ use super::Operation;
 use crate::table::{
     TableError,
     limits::Ticker,
-    plan::{Cast, Checker, Columns, Compiler, Direction, Nulls, Spec, one_or_many},
+    plan::{Cast, Checker, Columns, Compiler, Direction, Nulls, Spec, one_or_many, whole},
     read::{Field, FieldSlot, Layout, Slots},
     run::{Cx, Row, RowRef, Rows, Sink, Table},
     value::Cell,
@@ -54,7 +54,8 @@ impl From<String> for SortKeySpec {
 #[serde(deny_unknown_fields)]
 pub(crate) struct TopKSpec {
     /// How many rows.
-    #[schemars(range(min = 1))]
+    #[serde(deserialize_with = "whole")]
+    #[schemars(with = "u64", range(min = 1))]
     k: u64,
     /// The field whose largest values are wanted.
     by: Option<String>,

@@ -12,7 +12,7 @@ use crate::{
     job::ErrorCode,
     table::{
         Body, Format, HttpNeed, Method, Need, NeedKind, Paginate, TableError,
-        plan::{Checker, Columns, Compiler, Spec},
+        plan::{Checker, Columns, Compiler, Spec, maybe_whole},
         read::{Document, Source},
         run::{Cx, Table},
     },
@@ -32,7 +32,8 @@ pub(crate) struct HttpSpec {
     #[schemars(with = "Option<Value>")]
     body: Option<Box<RawValue>>,
     /// Milliseconds.
-    #[schemars(range(min = 1))]
+    #[serde(default, deserialize_with = "maybe_whole")]
+    #[schemars(with = "Option<u64>", range(min = 1))]
     timeout_ms: Option<u64>,
     /// Path to the array of rows in the answer.
     rows: Option<String>,
@@ -108,7 +109,8 @@ impl Operation for Http {
 
     fn run(&self, _table: Table, cx: &mut Cx<'_>) -> Result<Table, TableError> {
         let (number, step) = cx.place();
-        let source = Source { code: ErrorCode::HttpFailed, name: self.name.clone(), step: Some((number, step)) };
+        let (code, name) = (ErrorCode::HttpFailed, self.name.clone());
+        let source = Source { code, name, step: Some((number, step)), is_input: false };
         let bodies = cx.fetched(self.need)?;
         let size: usize = bodies.iter().map(|body| body.bytes.len()).sum();
         if size > cx.limits.max_response_bytes {

@@ -59,6 +59,8 @@ impl Columns {
 /// State while a plan is checked.
 #[derive(Default)]
 pub(crate) struct Checker<'c> {
+    /// Looks at a few rows only: what is found there is found in all of them.
+    brief: bool,
     warnings: Vec<String>,
     step: usize,
     name: &'c str,
@@ -70,11 +72,21 @@ const WHOLE_BYTES: usize = 4 << 20;
 /// Rows looked at in larger ones.
 const SAMPLE_ROWS: usize = 1000;
 
+/// Rows that a brief look takes.
+const FIRST_ROWS: usize = 4;
+
 impl Checker<'_> {
+    /// A check that looks at the first rows only. More rows can have more columns, never fewer: a plan that
+    /// finds all its columns there needs no look at the rest.
+    pub(super) fn brief() -> Self {
+        Self { brief: true, ..Self::default() }
+    }
+
     /// Takes the columns through all steps.
     pub(super) fn steps(&mut self, steps: &[Step], mut columns: Columns) -> Result<Columns, TableError> {
         for (i, step) in steps.iter().enumerate() {
-            let mut inner = Checker { warnings: std::mem::take(&mut self.warnings), step: i, name: step.name };
+            let warnings = std::mem::take(&mut self.warnings);
+            let mut inner = Checker { warnings, step: i, name: step.name, brief: self.brief };
             let after = step.operation.columns(columns, &mut inner);
             self.warnings = inner.warnings;
             columns = after.map_err(|error| match error.step_number {
@@ -98,11 +110,11 @@ impl Checker<'_> {
 
     /// The columns of a document: all of a small one, a sample of a large one.
     pub(super) fn document(&mut self, document: &Document) -> Result<Columns, TableError> {
-        let whole = document.bytes.len() <= WHOLE_BYTES;
+        let whole = document.bytes.len() <= WHOLE_BYTES && !self.brief;
         let mut names = IndexSet::new();
         let rows = match whole {
             true => keys_of_rows(document, &mut names)?,
-            false => keys_of_sample(document, SAMPLE_ROWS, &mut names),
+            false => keys_of_sample(document, if self.brief { FIRST_ROWS } else { SAMPLE_ROWS }, &mut names),
         };
         let names = names.into_iter().collect();
         Ok(match rows {

@@ -11,7 +11,7 @@ pub(super) use check::{Checker, Columns};
 pub use need::{Format, HttpNeed, Method, Need, NeedKind, NextPage, Paginate};
 pub(super) use parse::{Compiler, Spec};
 pub use schema::{parameters_schema, step_docs, step_names};
-pub(super) use shared::{Cast, Direction, Nulls, one_or_many};
+pub(super) use shared::{Cast, Direction, Nulls, maybe_whole, one_or_many, whole};
 
 use super::{Body, Limits, TableError, ops::Operation, read::Document, read::Source};
 use crate::job::RawJson;
@@ -61,17 +61,27 @@ impl Plan {
         self.steps.first().is_some_and(|step| !step.operation.is_source())
     }
 
+    /// Whether carrying it out changes nothing anywhere: every request of it only asks.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.needs.iter().all(|need| match &need.kind {
+            NeedKind::Http(request) => matches!(request.method, Method::Get | Method::Head),
+            NeedKind::InputRef(_) => true,
+        })
+    }
+
     /// The steps' names, in order.
     pub fn step_names(&self) -> impl Iterator<Item = &'static str> {
         self.steps.iter().map(|step| step.name)
     }
 
     /// Follows the columns through the whole plan. A name that no row can have is refused; one that the rows
-    /// looked at do not have is a warning. Large inputs are only sampled.
+    /// looked at do not have is a warning. The first rows are enough where they have every name; else all of a
+    /// small input and a sample of a large one are looked at.
     ///
     /// # Errors
     /// `invalid_pipeline` with the step, the field and a suggestion; `pipeline_failed` for an input that is
-    /// not JSON.
+    /// not JSON, as far as it was looked at: the run checks the rest.
     pub fn check(&self, input: Option<&RawJson>) -> Result<Vec<String>, TableError> {
         let body = input.map(|raw| Body::from(raw.clone()));
         self.check_body(body.as_ref())
@@ -82,13 +92,22 @@ impl Plan {
     /// # Errors
     /// As [`Plan::check`].
     pub fn check_body(&self, input: Option<&Body>) -> Result<Vec<String>, TableError> {
-        let mut checker = Checker::default();
-        let mut columns = match input {
-            Some(body) if self.needs_input() => checker.document(&Document::open(body, Source::given("the input"))?)?,
-            _ => Columns::Unknown,
+        let document = match input {
+            Some(body) if self.needs_input() => Some(Document::open(body, Source::input())?),
+            _ => None,
         };
-        columns = checker.steps(&self.steps, columns)?;
-        drop(columns);
+        match self.check_with(Checker::brief(), document.as_ref()) {
+            Ok(warnings) if warnings.is_empty() => Ok(warnings),
+            _ => self.check_with(Checker::default(), document.as_ref()),
+        }
+    }
+
+    fn check_with(&self, mut checker: Checker<'_>, document: Option<&Document>) -> Result<Vec<String>, TableError> {
+        let columns = match document {
+            Some(document) => checker.document(document)?,
+            None => Columns::Unknown,
+        };
+        checker.steps(&self.steps, columns)?;
         Ok(checker.into_warnings())
     }
 

@@ -139,8 +139,8 @@ pub struct Paginate {
     #[serde(default)]
     pub param: Option<String>,
     /// Most pages to read.
-    #[serde(default = "Paginate::default_pages")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default = "Paginate::default_pages", deserialize_with = "super::whole")]
+    #[schemars(with = "u32", range(min = 1, max = 1000))]
     pub max_pages: u32,
 }
 

@@ -6,7 +6,10 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{Need, Step, names::step_type};
-use crate::table::{Limits, TableError, error::did_you_mean, ops::Operation};
+use crate::{
+    job::in_plain_words,
+    table::{Limits, TableError, error::did_you_mean, ops::Operation},
+};
 
 /// What a step may say in a plan, and how it becomes an operation. The same type is the model's schema.
 pub(crate) trait Spec: DeserializeOwned + JsonSchema {
@@ -222,7 +225,7 @@ fn explain(path: &str, message: &str) -> TableError {
         let missing = quoted.next().unwrap_or_default();
         return TableError::invalid(format!("the parameter '{missing}' is missing")).with_field(missing);
     }
-    let message = message.replace("invalid type: ", "found ").replace("invalid value: ", "found ");
+    let message = in_plain_words(message);
     if path == "." || path.is_empty() {
         return TableError::invalid(message);
     }

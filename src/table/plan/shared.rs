@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::value::RawValue;
 
 use super::parse::plain;
+use crate::table::value::{Exact, Kind};
 
 /// A direction; any case is borne, nothing else is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,26 @@ pub(crate) enum Nulls {
 #[schemars(inline)]
 pub(crate) enum Cast {
     Number,
+}
+
+/// A whole number that is not negative: `2`, and `2.0` or `2e0` too, which say the same.
+pub(crate) fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(deserializer: D) -> Result<T, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    whole_number(raw.get()).map_err(D::Error::custom)
+}
+
+/// The same where it may be left out or null.
+pub(crate) fn maybe_whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    if raw.get() == "null" { Ok(None) } else { whole_number(raw.get()).map(Some).map_err(D::Error::custom) }
+}
+
+fn whole_number<T: TryFrom<i128>>(text: &str) -> Result<T, String> {
+    let number = if Kind::of(text) == Kind::Number { Exact::read(text).and_then(Exact::whole) } else { None };
+    number.filter(|number| *number >= 0).and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        format!("must be a whole number, found {shown}")
+    })
 }
 
 /// A list whose elements may be names or objects, or one such element by itself.

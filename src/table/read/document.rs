@@ -33,12 +33,19 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// The step that brought it.
     pub(crate) step: Option<(usize, String)>,
+    /// Whether it is what the run was given.
+    pub(crate) is_input: bool,
 }
 
 impl Source {
     /// The data a run starts from, or that another job left.
     pub(crate) fn given(name: impl Into<String>) -> Self {
-        Self { code: ErrorCode::PipelineFailed, name: name.into(), step: None }
+        Self { code: ErrorCode::PipelineFailed, name: name.into(), step: None, is_input: false }
+    }
+
+    /// The data that the run was given.
+    pub(crate) fn input() -> Self {
+        Self { is_input: true, ..Self::given("the input") }
     }
 
     /// An error about this document.
@@ -169,10 +176,8 @@ pub(crate) fn malformed(source: &Source, bytes: &[u8], fault: Malformed) -> Tabl
         let shown: String = String::from_utf8_lossy(rest).chars().take(SHOWN).collect();
         format!("{shown:?}").into()
     };
-    source
-        .error(&format!(
-            "is not valid JSON at line {line}, column {column}: expected {}, found {found}",
-            fault.expected
-        ))
-        .with_found(found)
+    let expected = fault.expected;
+    let message = format!("is not valid JSON at line {line}, column {column}: expected {expected}, found {found}");
+    let error = source.error(&message).with_found(found);
+    TableError { of_input: source.is_input, ..error }
 }

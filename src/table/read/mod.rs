@@ -1,9 +1,11 @@
 //! From bytes to rows: a scanner that validates and builds nothing, fields found in passing, CSV.
 
+mod block;
 mod csv;
 mod document;
 mod escape;
 mod field;
+mod lead;
 mod scan;
 mod template;
 

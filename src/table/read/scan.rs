@@ -1,9 +1,11 @@
 //! A validating pass over JSON text that builds nothing: values come back as slices of the text.
 //!
-//! Strings are read eight bytes at a time; containers are skipped without recursion. Everything RFC 8259
-//! forbids is refused, so a slice that came from here can be copied into another document as it is.
+//! Strings and numbers are read sixteen bytes at a time; containers are skipped without recursion. Everything
+//! RFC 8259 forbids is refused, so a slice that came from here can be copied into another document as it is.
 
 use std::borrow::Cow;
+
+use super::block::{self, BLOCK};
 
 /// Deepest nesting that is read. Deeper text is refused, so that later walks may recurse.
 pub(crate) const MAX_DEPTH: usize = 512;
@@ -98,18 +100,48 @@ impl<'a> Scanner<'a> {
         if self.at == self.text.len() { Ok(()) } else { self.wrong("the end of the text") }
     }
 
-    /// Takes these bytes if they are next.
-    #[inline]
-    pub(crate) fn take_all(&mut self, bytes: &[u8]) -> bool {
-        let found = self.text.as_bytes()[self.at..].starts_with(bytes);
-        self.at += if found { bytes.len() } else { 0 };
-        found
-    }
-
     /// The text from an earlier place to here.
     #[inline]
     pub(crate) fn since(&self, start: usize) -> &'a str {
         &self.text[start..self.at]
+    }
+
+    /// The block that starts here.
+    #[inline]
+    fn block(&self) -> Option<&'a [u8; BLOCK]> {
+        block::block_at(self.text.as_bytes(), self.at)
+    }
+
+    /// The whole text.
+    #[inline]
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Goes to another place.
+    #[inline]
+    pub(super) fn go_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
+    /// Takes a scalar that is short and plain. False, and nothing is taken, for all that needs a closer look.
+    #[inline]
+    fn short_scalar(&mut self) -> bool {
+        let length = self.text.as_bytes().get(self.at..).map_or(0, block::short_scalar);
+        self.at += length;
+        length > 0
+    }
+
+    /// After a value: takes the comma before the next one, or what closes the container. False at the end.
+    #[inline]
+    pub(super) fn another(&mut self, close: u8, expected: &'static str) -> Scan<bool> {
+        self.space();
+        if self.take(b',') {
+            self.space();
+            return Ok(true);
+        }
+        self.expect(close, expected)?;
+        Ok(false)
     }
 
     /// Takes the value that starts here.
@@ -140,11 +172,7 @@ impl<'a> Scanner<'a> {
                 let key = self.key()?;
                 let value = self.value()?;
                 member(key, value);
-                self.space();
-                if self.take(b',') {
-                    self.space();
-                } else {
-                    self.expect(b'}', "',' or '}'")?;
+                if !self.another(b'}', "',' or '}'")? {
                     break;
                 }
             }
@@ -184,23 +212,28 @@ impl<'a> Scanner<'a> {
     /// The rest of a string whose opening quote has been taken.
     #[inline]
     fn string(&mut self) -> Scan<Text<'a>> {
-        let bytes = self.text.as_bytes();
         let start = self.at;
+        let escaped = self.skip_string()?;
+        Ok(Text { raw: &self.text[start..self.at - 1], escaped })
+    }
+
+    /// Takes the rest of a string whose opening quote has been taken. True when there are escapes in it.
+    fn skip_string(&mut self) -> Scan<bool> {
+        let bytes = self.text.as_bytes();
         let mut escaped = false;
         loop {
-            while let Some(chunk) = bytes[self.at..].first_chunk::<8>() {
-                let special = special_bytes(u64::from_le_bytes(*chunk));
+            while let Some(block) = self.block() {
+                let special = block::special(block);
                 if special != 0 {
-                    self.at += (special.trailing_zeros() / 8) as usize;
+                    self.at += special.trailing_zeros() as usize;
                     break;
                 }
-                self.at += 8;
+                self.at += BLOCK;
             }
             match bytes.get(self.at) {
                 Some(b'"') => {
-                    let raw = &self.text[start..self.at];
                     self.at += 1;
-                    return Ok(Text { raw, escaped });
+                    return Ok(escaped);
                 }
                 Some(b'\\') => {
                     escaped = true;
@@ -230,12 +263,17 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Takes a value that is no container.
     #[inline]
-    fn scalar(&mut self) -> Scan<()> {
+    pub(super) fn scalar(&mut self) -> Scan<()> {
+        if self.short_scalar() { Ok(()) } else { self.any_scalar() }
+    }
+
+    fn any_scalar(&mut self) -> Scan<()> {
         match self.peek() {
             Some(b'"') => {
                 self.at += 1;
-                self.string().map(drop)
+                self.skip_string().map(drop)
             }
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.literal("true"),
@@ -273,9 +311,15 @@ impl<'a> Scanner<'a> {
     }
 
     /// At least one digit.
-    #[inline]
     fn digits(&mut self) -> Scan<()> {
         let start = self.at;
+        while let Some(block) = self.block() {
+            let digits = block::leading_digits(block);
+            self.at += digits;
+            if digits < BLOCK {
+                break;
+            }
+        }
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
@@ -365,17 +409,4 @@ impl Levels {
         let level = self.depth - 1;
         self.objects[level / 64] >> (level % 64) & 1 == 1
     }
-}
-
-/// The high bit of the first byte that is a quote, a backslash or a control character; later bits may lie.
-#[inline]
-fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-    let equals = |byte: u8| {
-        let zeroed = word ^ (ONES * u64::from(byte));
-        zeroed.wrapping_sub(ONES) & !zeroed
-    };
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (equals(b'"') | equals(b'\\') | control) & HIGHS
 }

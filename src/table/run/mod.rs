@@ -8,7 +8,7 @@ use std::{cell::RefCell, time::Instant};
 
 pub(super) use pass::{Row, Sink};
 pub(super) use sinks::{Collect, Writer, members};
-pub(super) use table::{Data, Pending, RowRef, Rows, Table, any_rows};
+pub(super) use table::{Data, Left, Pending, RowRef, Rows, Table, any_rows};
 
 use super::{
     Body, Control, Inputs, Limits, Output, Plan, StepStat, TableError,
@@ -44,14 +44,14 @@ pub fn run(
     let mut cx =
         Cx { limits, control, fetched, warnings: &warnings, step: 0, name: "", stats: Vec::new(), outer: true };
     let table = cx.steps(plan.steps(), table)?;
-    let (data, row_count) = table.into_output(&mut cx).map_err(|error| cx.placed(error))?;
-    cx.finish(row_count);
+    let left = table.into_left(&mut cx).map_err(|error| cx.placed(error))?;
+    cx.finish(left.count());
     let steps = cx.stats.iter().map(Running::stat).collect();
-    Ok(Output { data, row_count, steps, warnings: warnings.into_inner() })
+    Ok(Output::new(left, steps, warnings.into_inner()))
 }
 
 fn first_table(body: &Body) -> Result<Table, TableError> {
-    Ok(vec![Document::open(body, Source::given("the input"))?].into())
+    Ok(vec![Document::open(body, Source::input())?].into())
 }
 
 /// All rows of a body as one array, checked.
@@ -68,7 +68,7 @@ pub(super) fn rows_of(body: &Body) -> Result<RawJson, TableError> {
         stats: Vec::new(),
         outer: false,
     };
-    Ok(first_table(body)?.into_output(&mut cx)?.0)
+    Ok(first_table(body)?.into_left(&mut cx)?.into_json())
 }
 
 /// What surrounds a running step.
@@ -140,7 +140,7 @@ impl Cx<'_> {
 
     /// Names the running step, unless the error already knows a better place.
     fn placed(&self, error: TableError) -> TableError {
-        if error.step_number.is_some() || self.name.is_empty() {
+        if error.step_number.is_some() || error.of_input || self.name.is_empty() {
             error
         } else {
             error.at_step(self.step + 1, self.name)

@@ -52,8 +52,18 @@ impl Rows {
 
     /// All rows as one JSON array.
     pub(crate) fn to_json(&self) -> RawJson {
-        let size: usize = self.refs.iter().map(|at| at.length as usize + 1).sum();
-        let mut out = Vec::with_capacity(size + 2);
+        let mut out = Vec::with_capacity(self.json_size());
+        self.write_json(&mut out);
+        RawJson::from_trusted(out)
+    }
+
+    /// Room enough for all rows as one JSON array.
+    pub(crate) fn json_size(&self) -> usize {
+        self.refs.iter().map(|at| at.length as usize + 1).sum::<usize>() + 2
+    }
+
+    /// Appends all rows as one JSON array.
+    pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
         out.push(b'[');
         for (i, at) in self.refs.iter().enumerate() {
             if i > 0 {
@@ -62,7 +72,31 @@ impl Rows {
             out.extend_from_slice(self.bytes(*at));
         }
         out.push(b']');
-        RawJson::from_trusted(out)
+    }
+}
+
+/// What a pipeline leaves.
+pub(crate) enum Left {
+    Rows(Rows),
+    /// A document that no step touched, and the number of its values.
+    Document(Bytes, usize),
+}
+
+impl Left {
+    /// How many rows; 1 for one value.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Rows(rows) => rows.refs.len(),
+            Self::Document(_, count) => *count,
+        }
+    }
+
+    /// As one JSON text.
+    pub(crate) fn into_json(self) -> RawJson {
+        match self {
+            Self::Rows(rows) => rows.to_json(),
+            Self::Document(bytes, _) => RawJson::from_trusted(bytes),
+        }
     }
 }
 
@@ -146,12 +180,11 @@ impl Table {
         }
     }
 
-    /// The end of a pipeline: the data as one JSON text, and its number of rows. A document that no step
-    /// touched stays as it came.
-    pub(crate) fn into_output(self, cx: &mut Cx<'_>) -> Result<(RawJson, usize), TableError> {
+    /// The end of a pipeline. A document that no step touched stays as it came.
+    pub(crate) fn into_left(self, cx: &mut Cx<'_>) -> Result<Left, TableError> {
         if let Some(document) = self.single_document().filter(|document| document.shape != Shape::Sequence) {
             let count = count_values(document, cx)?;
-            return Ok((RawJson::from_trusted(document.bytes.clone()), count));
+            return Ok(Left::Document(document.bytes.clone(), count));
         }
         if let Data::Documents(documents) = &self.data
             && self.filters.is_empty()
@@ -160,12 +193,9 @@ impl Table {
             for document in documents {
                 rows.append(any_rows(document, cx)?);
             }
-            let count = rows.refs.len();
-            return Ok((rows.to_json(), count));
+            return Ok(Left::Rows(rows));
         }
-        let rows = self.into_rows(cx)?;
-        let count = rows.refs.len();
-        Ok((rows.to_json(), count))
+        self.into_rows(cx).map(Left::Rows)
     }
 }
 

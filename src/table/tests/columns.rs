@@ -103,6 +103,33 @@ fn a_row_where_the_expression_fails_gets_null_and_a_warning() {
 }
 
 #[test]
+fn a_whole_number_beyond_64_bits_is_never_rounded() {
+    let row = r#"[{"a":18446744073709551616,"o":{"a":[-9223372036854775809]},"b":9223372036854775807}]"#;
+    for (expr, expected, found) in [
+        ("a", "18446744073709551616", None),
+        ("has(row.a)", "true", None),
+        ("b - 1", "9223372036854775806", None),
+        ("a + 1", "null", Some("18446744073709551616")),
+        ("a == 0", "null", Some("18446744073709551616")),
+        ("size(o.a)", "null", Some("-9223372036854775809")),
+        ("b > 0 ? 1 : a", "1", None),
+    ] {
+        let steps =
+            format!(r#"[{{"step":"derive","as":"r","expr":"{expr}"}},{{"step":"table_select","fields":["r"]}}]"#);
+        let output = pipeline(row, &steps).unwrap();
+        assert_eq!(output.data.as_str(), format!(r#"[{{"r":{expected}}}]"#), "{expr}");
+        let warnings: Vec<String> = found
+            .map(|found| {
+                let why = format!("{found} does not fit 64 bits: an expression cannot keep its digits");
+                format!("step 1 derive: 'r' is null in 1 row: {why}")
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(output.warnings, warnings, "{expr}");
+    }
+}
+
+#[test]
 fn bad_expressions_are_refused_before_anything_runs() {
     let deep = format!("[[{}]]", "tags.map(a, tags.map(b, tags.map(c, 1)))");
     for (expr, message) in [
@@ -154,7 +181,7 @@ fn dates_and_patterns() {
         output.warnings,
         [
             "step 1 parse_date: 1 value of 'd' skipped: not text",
-            "step 1 parse_date: 1 value of 'd' skipped: not a date in this format",
+            "step 1 parse_date: 1 value of 'd' skipped: not a date in ISO 8601 or RFC 2822",
         ]
     );
     expect(&[

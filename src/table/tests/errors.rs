@@ -59,7 +59,32 @@ fn bad_parameters_say_which_and_what() {
         ),
         (rows, r#"[{"step":"top_k"}]"#, InvalidPipeline, "step 1 top_k: the parameter 'k' is missing"),
         (rows, r#"[{"step":"top_k","k":0}]"#, InvalidPipeline, "step 1 top_k: k must be a whole number from 1"),
-        (rows, r#"[{"step":"top_k","k":"10"}]"#, InvalidPipeline, "step 1 top_k: k: found string \"10\", expected u64"),
+        (
+            rows,
+            r#"[{"step":"top_k","k":"10"}]"#,
+            InvalidPipeline,
+            "step 1 top_k: k: must be a whole number, found \"10\"",
+        ),
+        (rows, r#"[{"step":"top_k","k":2.5}]"#, InvalidPipeline, "step 1 top_k: k: must be a whole number, found 2.5"),
+        (rows, r#"[{"step":"top_k","k":-1}]"#, InvalidPipeline, "step 1 top_k: k: must be a whole number, found -1"),
+        (
+            rows,
+            r#"[{"step":"top_k","k":null}]"#,
+            InvalidPipeline,
+            "step 1 top_k: k: must be a whole number, found null",
+        ),
+        (
+            rows,
+            r#"[{"step":"slice","limit":1e30}]"#,
+            InvalidPipeline,
+            "step 1 slice: limit: must be a whole number, found 1e30",
+        ),
+        (
+            rows,
+            r#"[{"step":"parse_date","field":"name","format":"%H:%M"}]"#,
+            InvalidPipeline,
+            "step 1 parse_date: the format \"%H:%M\" makes no date: it needs year and month, like %Y-%m-%d",
+        ),
         (
             rows,
             r#"[{"field":"price"}]"#,

@@ -21,14 +21,15 @@ impl Exact {
             Some(rest) => (true, rest),
             None => (false, text),
         };
+        if let Some((mantissa, scale)) = short(unsigned) {
+            let mantissa = i128::from(if negative { -mantissa } else { mantissa });
+            return Some(if mantissa == 0 { Self::ZERO } else { Self { mantissa, scale } });
+        }
         let (digits, exponent) = match unsigned.find(['e', 'E']) {
             Some(at) => (&unsigned[..at], unsigned[at + 1..].parse::<i64>().ok()),
             None => (unsigned, Some(0)),
         };
-        let mantissa = match digits.len() {
-            0..=18 => i128::from(small(digits)),
-            _ => large(digits)?,
-        };
+        let mantissa = all_digits(digits)?;
         if mantissa == 0 {
             return Some(Self::ZERO);
         }
@@ -50,7 +51,14 @@ impl Exact {
         Some(Self { mantissa, scale })
     }
 
+    /// The number, where it is a whole one.
+    pub(crate) fn whole(self) -> Option<i128> {
+        let power = power(self.scale)?;
+        (self.mantissa % power == 0).then_some(self.mantissa / power)
+    }
+
     /// The sum; none when 128 bits do not hold it.
+    #[inline]
     pub(crate) fn add(self, other: Self) -> Option<Self> {
         if self.scale == other.scale {
             return Some(Self { mantissa: self.mantissa.checked_add(other.mantissa)?, scale: self.scale });
@@ -140,13 +148,30 @@ fn power(exponent: u32) -> Option<i128> {
     POWERS.get(exponent as usize).copied()
 }
 
-/// Up to eighteen digits around a point, as one integer.
-fn small(digits: &str) -> i64 {
-    digits.bytes().filter(u8::is_ascii_digit).fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'))
+/// A short number without an exponent as digits and decimal places: nearly all numbers are such.
+#[inline]
+fn short(unsigned: &str) -> Option<(i64, u32)> {
+    /// So many digits fit 64 bits.
+    const MAX_DIGITS: usize = 18;
+    if unsigned.len() > MAX_DIGITS {
+        return None;
+    }
+    let (mut mantissa, mut places, mut step) = (0_i64, 0, 0);
+    for byte in unsigned.bytes() {
+        match byte {
+            b'0'..=b'9' => {
+                mantissa = mantissa * 10 + i64::from(byte - b'0');
+                places += step;
+            }
+            b'.' if step == 0 => step = 1,
+            _ => return None,
+        }
+    }
+    Some((mantissa, places))
 }
 
 /// Any number of digits around a point, as one integer where 128 bits hold it.
-fn large(digits: &str) -> Option<i128> {
+fn all_digits(digits: &str) -> Option<i128> {
     let mut digits = digits.bytes().filter(u8::is_ascii_digit);
     digits.try_fold(0_i128, |sum, digit| sum.checked_mul(10)?.checked_add(i128::from(digit - b'0')))
 }
@@ -174,15 +199,16 @@ impl Sum {
     /// 2^127: the first magnitude that 128 bits with a sign do not hold.
     const BOUND: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
 
+    /// Adds a JSON number.
     #[inline]
-    pub(crate) fn add(&mut self, number: Number<'_>) -> Result<(), TooLarge> {
-        if let (Self::Exact(sum), Some(value)) = (*self, Exact::read(number.text()))
+    pub(crate) fn add(&mut self, number: &str) -> Result<(), TooLarge> {
+        if let (Self::Exact(sum), Some(value)) = (*self, Exact::read(number))
             && let Some(sum) = sum.add(value)
         {
             *self = Self::Exact(sum);
             return Ok(());
         }
-        self.round(self.approx() + number.approx())
+        self.round(self.approx() + Number::new(number).approx())
     }
 
     pub(crate) fn merge(&mut self, other: Self) -> Result<(), TooLarge> {
@@ -237,7 +263,7 @@ pub(crate) fn middle(mut numbers: Vec<Number<'_>>) -> Option<String> {
     }
     let lower = numbers[numbers.len() / 2 - 1];
     let mut sum = Sum::Exact(Exact::ZERO);
-    let added = sum.add(lower).and_then(|()| sum.add(upper));
+    let added = sum.add(lower.text()).and_then(|()| sum.add(upper.text()));
     Some(added.map_or_else(|TooLarge| json_number(upper.text()), |()| sum.mean(2)))
 }
 
@@ -247,7 +273,7 @@ mod tests {
 
     fn sum(texts: &[&str]) -> Result<String, TooLarge> {
         let mut sum = Sum::Exact(Exact::ZERO);
-        texts.iter().try_for_each(|text| sum.add(Number::new(text)))?;
+        texts.iter().try_for_each(|text| sum.add(text))?;
         Ok(sum.text())
     }
 

@@ -28,7 +28,7 @@ impl Place {
         let text = match self {
             Self::Claim => include_str!("../../../src/queue/lua/claim.lua"),
             Self::Renew => include_str!("../../../src/queue/lua/renew.lua"),
-            Self::Finish => include_str!("../../../src/queue/lua/publish.lua"),
+            Self::Finish => include_str!("../../../src/queue/lua/finish.lua"),
         };
         redis::Script::new(text).get_hash().to_owned()
     }

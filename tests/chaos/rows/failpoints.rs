@@ -19,7 +19,7 @@ pub async fn run(deaths: usize) -> Row {
     for point in POINTS {
         for n in 0..deaths {
             // It dies when it comes to the point for the n-th time, among jobs that others have too.
-            let mut mortal = fleet.mortal(point, n % 3 + 1);
+            let mut mortal = fleet.mortal(point, n % 3 + 1, n % 2 == 0);
             let mut more = 0;
             while mortal.is_running() {
                 let batch: Vec<String> = (0..4).map(|i| format!("{point}-{n}-{more}-{i}")).collect();
@@ -31,7 +31,7 @@ pub async fn run(deaths: usize) -> Row {
             row.faults += 1;
         }
     }
-    fleet::all_ended(async || Some(redis.connection().await), ids.len()).await;
+    fleet::all_ended(async || redis.try_connection().await.ok(), ids.len()).await;
     audit(&mut connection, &ids, &mut row).await;
     fleet.audit(&ids, &mut row);
     row

@@ -54,13 +54,17 @@ impl Fleet {
         tokio::task::block_in_place(|| Service::start(&[], &env))
     }
 
-    /// A process that dies when it comes to this point of a job's life for the `at`-th time.
-    pub fn mortal(&self, point: &str, at: usize) -> Service {
-        let at = at.to_string();
+    /// A process that dies when it comes to this point of a job's life for the `at`-th time. `staged`: it ends jobs
+    /// in several steps, as in a cluster, so that it can die between them.
+    pub fn mortal(&self, point: &str, at: usize, staged: bool) -> Service {
+        let (at, staged) = (at.to_string(), staged.to_string());
         let own = self.env.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let env: Vec<(&str, &str)> =
-            own.chain([("AGENT_RUNNER_FAILPOINT", point), ("AGENT_RUNNER_FAILPOINT_AT", &at)]).collect();
-        Service::spawn(&[], &env)
+        let more = [
+            ("AGENT_RUNNER_FAILPOINT", point),
+            ("AGENT_RUNNER_FAILPOINT_AT", &at),
+            ("AGENT_RUNNER__RESULTS__PUBLISH_PENDING", &staged),
+        ];
+        Service::spawn(&[], &own.chain(more).collect::<Vec<_>>())
     }
 
     /// Kills one worker and puts another in its place. Says when it died, by the clock of this machine.

@@ -27,14 +27,15 @@ pub async fn run(kills: usize) -> Row {
     let fleet = fleet::Fleet::start(&url, 2, 15, Duration::from_millis(40)).await;
     let mut ids: Vec<String> = Vec::new();
     for n in 0..kills {
-        let primary = watched.primary().await;
-        let mut connection = watched.servers[primary].connection().await;
         let batch: Vec<String> = (0..BATCH).map(|i| format!("j{n}-{i}")).collect();
-        fleet::push(&mut connection, &batch).await;
+        for id in &batch {
+            watched.push(&fleet::job(id)).await;
+        }
         // A producer that wants to be sure asks for a replica's word.
-        let _: i64 = redis::cmd("WAIT").arg(1).arg(0).query_async(&mut connection).await.unwrap();
+        watched.replicated_to(1).await;
         ids.extend(batch);
         tokio::time::sleep(Duration::from_millis(rand::random_range(0..200))).await;
+        let primary = watched.primary().await;
         watched.servers[primary].kill();
         while watched.primary().await == primary {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -43,7 +44,7 @@ pub async fn run(kills: usize) -> Row {
         watched.settled().await;
     }
     let servers = &watched;
-    let connect = async || Some(servers.servers[servers.primary().await].connection().await);
+    let connect = async || servers.servers[servers.primary().await].try_connection().await.ok();
     fleet::all_ended(connect, ids.len()).await;
     let mut row = Row { faults: kills, ..Row::default() };
     audit(&mut connect().await.unwrap(), &ids, &mut row).await;

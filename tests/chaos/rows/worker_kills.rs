@@ -43,7 +43,7 @@ pub async fn run(size: &Size) -> Row {
             deaths.push(fleet.replace(rand::random_range(0..size.workers)));
         }
     }
-    fleet::all_ended(async || Some(redis.connection().await), ids.len()).await;
+    fleet::all_ended(async || redis.try_connection().await.ok(), ids.len()).await;
     let mut row = Row { faults: deaths.len(), longest_hand_over: size.hand_over, ..Row::default() };
     row.hand_overs = fleet::hand_overs(&mut connection, &ids, &deaths).await;
     audit(&mut connection, &ids, &mut row).await;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use agent_runner::{
     agents::{LiveRegistry, Registry, RouteOptions, Router as AgentRouter, TrailStore},
     embed::Lexical,
-    http::{AgentsApi, App, Check, Checks, router, serve},
+    http::{AgentsApi, App, Check, Checks, Kept, router, serve},
     job::{ErrorCode, Job, JobError, JobResult, Lane, Metadata, RawJson, Status},
     queue::SharedQueue,
     settings::Settings,
@@ -18,6 +18,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -33,20 +34,22 @@ pub fn app(queue: SharedQueue, settings: Settings) -> App {
     App::new(
         Arc::new(settings),
         queue,
-        Arc::new(|reference: String| {
-            Box::pin(async move {
-                match reference.as_str() {
-                    known if known == ARTIFACT.0 => Ok(Some(Bytes::from_static(ARTIFACT.1))),
-                    "artifact://broken" => Err("store at secret-host refused".to_owned()),
-                    _ => Ok(None),
-                }
-            })
-        }),
+        Kept { artifacts: Arc::new(artifact), store: MemoryStore::new(1 << 20) },
         Arc::new(|job: Job| Box::pin(async move { echo(&job) })),
         agents("agents: []", MemoryStore::new(1 << 20)),
         telemetry::install(),
         Checks { llm: always(Check::Rules), orchestrator: always(Check::NotConfigured) },
     )
+}
+
+fn artifact(reference: String) -> BoxFuture<'static, Result<Option<Bytes>, String>> {
+    Box::pin(async move {
+        match reference.as_str() {
+            known if known == ARTIFACT.0 => Ok(Some(Bytes::from_static(ARTIFACT.1))),
+            "artifact://broken" => Err("store at secret-host refused".to_owned()),
+            _ => Ok(None),
+        }
+    })
 }
 
 /// The agents of an agents file, chosen by words, with their trails in `store`.
@@ -89,6 +92,10 @@ pub struct Answer {
 impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {:?}", self.body))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 
     pub fn header(&self, name: &str) -> &str {

@@ -6,7 +6,10 @@ use agent_runner::settings::Settings;
 use redis::{FromRedisValue, cluster::ClusterClient};
 use tempfile::TempDir;
 
-use super::redis::{Redis, free_port, quick};
+use super::{
+    redis::{Redis, free_port, quick},
+    service::PATIENCE,
+};
 
 /// Three primaries that share the slots.
 pub(crate) struct Cluster {
@@ -116,6 +119,44 @@ impl Watched {
             let primary = &self.servers[self.primary().await];
             let info = primary.try_run::<String>(&["INFO", "replication"]).await.unwrap_or_default();
             if info.matches("state=online").count() == 2 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Runs one command on whoever leads, again while that changes hands.
+    pub(crate) async fn on_primary<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let began = tokio::time::Instant::now();
+        loop {
+            match self.servers[self.primary().await].try_run(words).await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(began.elapsed() < PATIENCE, "{words:?}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Pushes a raw message as a producer does that wants to be sure of it. Where a failover comes in between it may
+    /// stand there twice, which a queue has to bear.
+    pub(crate) async fn push(&self, message: &str) {
+        let _: i64 = self.on_primary(&["RPUSH", "agent:jobs", message]).await;
+    }
+
+    /// Waits until both replicas have everything, whoever leads.
+    pub(crate) async fn replicated(&self) {
+        self.replicated_to(2).await;
+    }
+
+    /// Waits until so many replicas have everything.
+    pub(crate) async fn replicated_to(&self, replicas: i64) {
+        // `WAIT` speaks of what its own connection wrote.
+        let mut wait = redis::pipe();
+        wait.cmd("INCR").arg("written").ignore().cmd("WAIT").arg(replicas).arg(1000);
+        loop {
+            if let Ok(mut connection) = self.servers[self.primary().await].try_connection().await
+                && wait.query_async::<(i64,)>(&mut connection).await.is_ok_and(|(held,)| held >= replicas)
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

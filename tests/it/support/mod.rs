@@ -16,3 +16,4 @@ pub mod service;
 pub mod site;
 pub(crate) mod stage;
 pub mod tools;
+pub mod troupe;

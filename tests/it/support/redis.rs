@@ -79,10 +79,14 @@ impl Redis {
     }
 
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
+        self.try_connection().await.unwrap()
+    }
+
+    pub(crate) async fn try_connection(&self) -> RedisResult<MultiplexedConnection> {
         // Blocking commands of a test may wait longer than the client's default patience.
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(90)));
         let client = redis::Client::open(self.url()).unwrap();
-        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Runs one command: `redis.run(&["LLEN", "agent:jobs"])`.
@@ -95,7 +99,7 @@ impl Redis {
         for word in &words[1..] {
             command.arg(*word);
         }
-        command.query_async(&mut self.connection().await).await
+        command.query_async(&mut self.try_connection().await?).await
     }
 
     /// Pushes a raw message as a producer does.
@@ -122,10 +126,10 @@ impl Drop for Redis {
     }
 }
 
-/// Settings with leases of two seconds.
+/// Settings with leases of four seconds, renewed so early that a process which waits for a processor keeps them.
 pub(crate) fn quick() -> Settings {
     let mut settings = Settings::default();
-    settings.queue.lease_secs = 2;
+    settings.queue.lease_secs = 4;
     settings.queue.renew_secs = 1;
     settings.queue.sweep_secs = 1;
     settings.queue.block_secs = 1;

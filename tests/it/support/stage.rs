@@ -24,7 +24,7 @@ impl Stage {
         let pairs = [
             ("REDIS_URL", redis.url()),
             ("ORCHESTRATOR_URL", orchestrator.url()),
-            ("AGENT_RUNNER__QUEUE__LEASE_SECS", "2".into()),
+            ("AGENT_RUNNER__QUEUE__LEASE_SECS", "4".into()),
             ("AGENT_RUNNER__QUEUE__RENEW_SECS", "1".into()),
             ("AGENT_RUNNER__QUEUE__SWEEP_SECS", "1".into()),
             ("AGENT_RUNNER__QUEUE__BLOCK_SECS", "1".into()),

@@ -87,6 +87,7 @@ impl Workbench {
         let arguments = RawJson::parse(Bytes::copy_from_slice(arguments.as_bytes())).unwrap();
         match tool.call(&arguments, &self.context(&step)).await? {
             ToolEnd::Done(output) => Ok(output.summary),
+            ToolEnd::Told(text) => Ok(text),
             ToolEnd::Park(pending) => panic!("nothing behind a gate parks: {pending:?}"),
         }
     }

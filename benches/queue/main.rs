@@ -1,6 +1,7 @@
 //! What a job costs in Redis: claimed and ended at full batches, and how soon an idle worker has one.
 //!
-//! `cargo bench --bench queue [jobs]`. Starts a redis-server of its own.
+//! `cargo bench --bench queue [jobs]`. Starts a redis-server of its own. Whole processes, and those of others, are
+//! measured by `benches/queue/run.sh`.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
 
 use std::{

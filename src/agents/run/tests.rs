@@ -1,0 +1,112 @@
+use super::*;
+use crate::job::{RawJson, Tokens};
+
+const BOUNDS: RunBounds = RunBounds { scope: Scope::Network, max_turns: 4, max_handoffs: 3, max_repeats: 3 };
+
+fn seat(agent: &str, doors: &[&str]) -> Seat {
+    let door =
+        |to: &&str| Door { to: (*to).to_owned(), pool: false, description: String::new(), history: History::Full };
+    Seat { agent: agent.into(), doors: doors.iter().map(door).collect(), ..Seat::default() }
+}
+
+fn call(id: &str, name: &str, arguments: &'static str) -> ToolCall {
+    ToolCall { id: id.into(), name: name.into(), arguments: RawJson::from_trusted(arguments) }
+}
+
+fn reply(text: &str, calls: &[ToolCall]) -> Event {
+    let (text, calls) = (text.to_owned(), calls.to_vec());
+    Event::Replied(ChatReply { text, calls, tokens: Tokens::default(), model: "m".into() })
+}
+
+const OFFERED: Action = Action::Ask(Ask { tools: true, summary: false });
+
+#[test]
+fn every_call_gets_one_result_in_order_and_the_transfer_comes_last() {
+    let calls = [
+        call("1", "transfer_to_b", "{}"),
+        call("2", "a", "{}"),
+        call("3", "Transfer To B", "{}"),
+        call("4", "c", "{}"),
+    ];
+    let mut run = AgentRun::new(BOUNDS, seat("a", &["b"]), "go");
+    assert_eq!(run.next(Event::Start), OFFERED);
+    assert_eq!(run.next(reply("hm", &calls)), Action::Call(calls[1].clone()));
+    assert_eq!(run.next(Event::Called(Ok("3 rows".into()))), Action::Call(calls[3].clone()));
+    let failed = JobError::new(ErrorCode::InvalidPipeline, "no such step");
+    assert_eq!(run.next(Event::Called(Err(failed))), Action::Seat(Target { to: "b".into(), pool: false }));
+    assert_eq!(run.next(Event::Seated(Box::new(seat("b", &["a"])))), OFFERED);
+    let told: Vec<(String, String)> = run.history()[2..]
+        .iter()
+        .map(|message| match message {
+            Message::Tool { call_id, content, .. } => (call_id.clone(), content.clone()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let want = [
+        ("1", "control is now with b"),
+        ("2", "3 rows"),
+        ("3", "not done: only the first transfer of a turn is made"),
+        ("4", "error: invalid_pipeline: no such step"),
+    ];
+    assert_eq!(told, want.map(|(id, content)| (id.to_owned(), content.to_owned())));
+    assert_eq!(run.next(reply("done", &[])), Action::Finish("done".into()));
+    assert_eq!(run.handoffs(), [Handoff { from: "a".into(), to: "b".into(), reason: None }]);
+}
+
+#[test]
+fn the_state_survives_a_round_trip_through_json_at_every_step() {
+    let calls = [call("1", "x", "{\"k\":1.10}"), call("2", "transfer_to_b", "{\"reason\":\"r\"}")];
+    let events = || {
+        vec![
+            Event::Start,
+            reply("hm", &calls),
+            Event::Called(Ok("x".into())),
+            Event::Seated(Box::new(seat("b", &[]))),
+            reply("done", &[]),
+        ]
+    };
+    let mut whole = AgentRun::new(BOUNDS, seat("a", &["b"]), "go");
+    let mut kept = whole.clone();
+    for (one, other) in events().into_iter().zip(events()) {
+        let want = whole.next(one);
+        assert_eq!(kept.next(other), want);
+        kept = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+        assert_eq!(kept, whole);
+    }
+}
+
+#[test]
+fn a_transfer_is_a_strict_tool() {
+    let mut door = seat("a", &["billing"]).doors.remove(0);
+    door.description = "Money and invoices.".into();
+    let words = |text: &str| serde_json::json!({"type": "string", "description": text});
+    let want = ToolSpec {
+        name: "transfer_to_billing".into(),
+        description: "Passes control of the conversation to billing. Money and invoices.".into(),
+        parameters: serde_json::json!({
+            "type": "object",
+            "properties": {
+                "reason": words("Why control goes there"),
+                "message": words("What the next one must know"),
+            },
+            "required": ["reason", "message"],
+            "additionalProperties": false,
+        }),
+        strict: true,
+    };
+    assert_eq!(door.spec(), want);
+    let run = AgentRun::new(BOUNDS, seat("a", &["b", "c"]), "go");
+    let names: Vec<String> = run.transfers().into_iter().map(|spec| spec.name).collect();
+    assert_eq!(names, ["transfer_to_b", "transfer_to_c"]);
+    let none = AgentRun::new(RunBounds { max_handoffs: 0, ..BOUNDS }, seat("a", &["b"]), "go");
+    assert!(none.transfers().is_empty());
+}
+
+#[test]
+fn what_it_did_not_ask_for_ends_it() {
+    let mut run = AgentRun::new(BOUNDS, seat("a", &[]), "go");
+    run.next(Event::Start);
+    assert!(
+        matches!(run.next(Event::Called(Ok(String::new()))), Action::Fail(error) if error.code == ErrorCode::Internal)
+    );
+}

@@ -1,0 +1,365 @@
+//! Carries out what an [`AgentRun`] asks for: the only place where agents, a model and tools meet.
+//!
+//! What is not deterministic goes on record before the next step, with its moment, duration and cost. A redelivered
+//! job walks the same way again and pays for nothing twice.
+
+mod call;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    cast::Cast,
+    guardrails::{Guarding, Side, guard},
+    kit::names_tool,
+    pools::{self, Loans},
+    run::{Action, AgentRun, Ask, Event, Note, Target, may_pass_to_another},
+    trail::{Trail, TrailKind, now},
+};
+use crate::{
+    job::{ErrorCode, Event as JobEvent, EventKind, JobError, RawJson, Tokens, ToolCallRecord},
+    llm::{CallContext, ChatModel, ChatReply, ChatRequest, Message, ToolChoice, ToolSpec},
+    tools::{Tool, ToolContext},
+};
+
+/// What the agent is asked: the user's last words.
+fn asked(messages: &[Message]) -> &str {
+    let last = messages.iter().rev().find_map(|message| match message {
+        Message::User(text) => Some(text.as_str()),
+        _ => None,
+    });
+    last.unwrap_or_default()
+}
+
+/// A value on record, with how it came to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Timed<T> {
+    pub(super) value: T,
+    /// When it stood, RFC 3339.
+    pub(super) at: String,
+    pub(super) ms: u64,
+    pub(super) cost_usd: f64,
+}
+
+/// When a run has to be over, beside the job's own end.
+#[derive(Debug, Clone, Copy)]
+pub struct WallClock {
+    /// The end.
+    pub until: Instant,
+    /// What the setting says, for the message.
+    pub secs: u64,
+}
+
+/// Everything around a run.
+pub struct Stage<'a> {
+    /// Who the agents are.
+    pub cast: Cast<'a>,
+    /// Who speaks for them.
+    pub model: &'a dyn ChatModel,
+    /// The tools there are; an agent is offered those that it names.
+    pub tools: &'a [Arc<dyn Tool>],
+    /// What surrounds a tool call; its journal keeps every reply that was paid for.
+    pub context: ToolContext<'a>,
+    /// Part of the names of the journal's steps: unique within the job, the same at every delivery.
+    pub scope: &'a str,
+    /// The run's own time.
+    pub wall_clock: Option<WallClock>,
+    /// What the run has borrowed of pools.
+    pub loans: Loans,
+    /// Someone goes on when the run fails: its failure is part of the story, and goes on record.
+    pub is_backed: bool,
+}
+
+/// What came of runs, beside their words.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// Tool calls, in order.
+    pub tool_calls: Vec<ToolCallRecord>,
+    /// What did not go as one may have thought.
+    pub warnings: Vec<String>,
+    /// Of model calls since this was last taken: a stint of an agent, or a tier.
+    pub(super) stint: Stint,
+    /// Model calls over all.
+    pub model_calls: u32,
+    /// Dollars over all.
+    pub cost_usd: f64,
+}
+
+/// What one agent used while it had control.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Stint {
+    pub(super) tokens: Tokens,
+    pub(super) ms: u64,
+    pub(super) cost_usd: f64,
+}
+
+impl Made {
+    pub(super) fn spent(&mut self, tokens: Tokens, ms: u64, cost_usd: f64) {
+        self.stint.tokens.prompt += tokens.prompt;
+        self.stint.tokens.completion += tokens.completion;
+        self.stint.tokens.cached += tokens.cached;
+        self.stint.ms += ms;
+        self.stint.cost_usd += cost_usd;
+        self.cost_usd += cost_usd;
+    }
+}
+
+impl Stage<'_> {
+    /// Runs to the end: the last agent's words.
+    ///
+    /// # Errors
+    /// `llm_*` of the model, `loop_detected` with its reason past a bound, `limit_exceeded`, `budget_exceeded`,
+    /// `timeout`, `cancelled`; `handoff_failed` where a whole pool failed.
+    pub async fn play(&self, run: &mut AgentRun, trail: &mut Trail, made: &mut Made) -> Result<String, JobError> {
+        self.emit(&run.seat().agent, EventKind::AgentStarted, &[]);
+        let ended = self.cast.pools.holding(&self.loans, self.steps(run, trail, made)).await;
+        let agent = run.seat().agent.clone();
+        match &ended {
+            Ok(_) => self.emit(&agent, EventKind::AgentCompleted, &[]),
+            // The run waits, and has not ended.
+            Err(error) if error.deferred => {}
+            Err(error) => self.emit(&agent, EventKind::AgentCompleted, &[("error", error.to_string())]),
+        }
+        ended
+    }
+
+    async fn steps(&self, run: &mut AgentRun, trail: &mut Trail, made: &mut Made) -> Result<String, JobError> {
+        let mut event = Event::Start;
+        let mut guarded = None;
+        loop {
+            let action = run.next(event);
+            for note in run.take_notes() {
+                self.tell(note, trail, made);
+            }
+            event = match action {
+                Action::Ask(ask) => {
+                    if !ask.summary && guarded.as_ref() != Some(&run.seat().agent) {
+                        self.guard(Side::Input, run, asked(&run.messages(ask))).await?;
+                        guarded = Some(run.seat().agent.clone());
+                    }
+                    match self.ask(run, ask, trail, made).await {
+                        Ok(reply) => Event::Replied(reply),
+                        Err(error) => Event::Failed(error),
+                    }
+                }
+                Action::Call(call) => Event::Called(self.call(run, &call, trail, made).await),
+                Action::Seat(target) => self.seat(run, &target, trail).await?,
+                Action::Finish(text) => {
+                    self.guard(Side::Output, run, &text).await?;
+                    return Ok(text);
+                }
+                Action::Fail(error) => return Err(error),
+            };
+        }
+    }
+
+    /// Checks a text with the guardrails of the agent that speaks; a tier without an agent has none.
+    async fn guard(&self, side: Side, run: &AgentRun, text: &str) -> Result<(), JobError> {
+        let Some(agent) = self.cast.registry.agent(&run.seat().agent) else { return Ok(()) };
+        let quiet = CallContext {
+            meter: self.context.meter,
+            deadline: self.deadline(),
+            cancel: self.context.cancel,
+            on_text: None,
+        };
+        let step = format!("{}:{}", self.scope, run.turns());
+        guard(side, agent, text, &Guarding { model: self.model, tools: &self.context, quiet, step: &step }).await
+    }
+
+    async fn ask(&self, run: &AgentRun, ask: Ask, trail: &mut Trail, made: &mut Made) -> Result<ChatReply, JobError> {
+        let request = self.request(run, ask);
+        let agent = run.seat().agent.as_str();
+        let on_text = |text: &str| {
+            (self.context.emit)(JobEvent::new(EventKind::Token).with("agent_id", agent).with("text", text));
+        };
+        let context = CallContext {
+            meter: self.context.meter,
+            deadline: self.deadline(),
+            cancel: self.context.cancel,
+            on_text: if ask.summary { None } else { Some(&on_text) },
+        };
+        made.model_calls += 1;
+        let step = format!("ask:{}:{}", self.scope, run.turns());
+        let said = self
+            .recorded(&step, trail, async {
+                match self.in_time(self.model.chat(&request, &context)).await {
+                    // Part of the run's story: the second walk takes the same turn.
+                    Err(error) if self.goes_on(run, &error) => Ok(Err(error)),
+                    Err(error) => Err(reasoned(error)),
+                    Ok(reply) => Ok(Ok(reply)),
+                }
+            })
+            .await;
+        made.tool_calls.extend(self.context.journal.unreadable(&step, self.context.meter).await?);
+        let said = said?;
+        let reply: ChatReply = said.value?;
+        made.spent(reply.tokens, said.ms, said.cost_usd);
+        Ok(reply)
+    }
+
+    /// Whether anybody goes on after `error`, in this run or after it.
+    fn goes_on(&self, run: &AgentRun, error: &JobError) -> bool {
+        run.survives(error) || (self.is_backed && may_pass_to_another(error))
+    }
+
+    fn request(&self, run: &AgentRun, ask: Ask) -> ChatRequest {
+        let seat = run.seat();
+        let mut tools: Vec<ToolSpec> = Vec::new();
+        if ask.tools {
+            tools.extend(self.own_tools(&seat.tools).map(|tool| tool.spec().clone()));
+            tools.extend(run.transfers());
+        }
+        let format = seat.format.clone().filter(|_| tools.is_empty() && !ask.summary);
+        ChatRequest {
+            model: seat.model.clone(),
+            messages: run.messages(ask),
+            tool_choice: if tools.is_empty() { ToolChoice::None } else { ToolChoice::Auto },
+            tools,
+            temperature: seat.temperature,
+            max_tokens: seat.max_tokens.filter(|_| !ask.summary),
+            response_format: format,
+            prompt_cache_key: (!ask.summary).then(|| format!("agent:{}", seat.agent)),
+        }
+    }
+
+    fn own_tools(&self, names: &[String]) -> impl Iterator<Item = &Arc<dyn Tool>> {
+        let mut own: Vec<&Arc<dyn Tool>> = Vec::new();
+        for name in names {
+            for tool in self.tools.iter().filter(|tool| names_tool(name, &tool.spec().name)) {
+                if !own.iter().any(|known| Arc::ptr_eq(known, tool)) {
+                    own.push(tool);
+                }
+            }
+        }
+        own.into_iter()
+    }
+
+    /// Finds who takes over. A pool's choice is not deterministic: it goes on record.
+    async fn seat(&self, run: &AgentRun, target: &Target, trail: &mut Trail) -> Result<Event, JobError> {
+        let present = run.seat().agent.as_str();
+        let step = format!("pool:{}:{}", self.scope, run.turns());
+        let seat = if target.pool {
+            let holder = format!("{}:{step}", trail.id());
+            let chosen = self.recorded(&step, trail, self.cast.choose(&target.to, Some(present), &holder)).await?;
+            pools::note(trail, &chosen);
+            self.cast.pools.move_on(&self.loans, Some(&chosen.value)).await;
+            self.cast.pooled(&chosen.value)?
+        } else {
+            self.cast.pools.move_on(&self.loans, None).await;
+            self.cast.agent(&target.to)?
+        };
+        Ok(Event::Seated(Box::new(seat)))
+    }
+
+    /// The value of `step` from the record, or that of `work`, put on record with how it came to be.
+    pub(super) async fn recorded<T>(
+        &self,
+        step: &str,
+        trail: &mut Trail,
+        work: impl Future<Output = Result<T, JobError>>,
+    ) -> Result<Timed<T>, JobError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let meter = self.context.meter;
+        let timed = async {
+            let (started, spent) = (Instant::now(), meter.spend().cost_usd);
+            let value = work.await?;
+            Ok(Timed { value, at: now(), ms: millis(started.elapsed()), cost_usd: meter.spend().cost_usd - spent })
+        };
+        let timed = self.context.journal.step(step, meter, timed).await?;
+        trail.tick(&timed.at);
+        Ok(timed)
+    }
+
+    /// Ends `work` with the run's own time, and gives that as the reason.
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+        let Some(WallClock { until, secs }) = self.wall_clock else { return work.await };
+        let over = || {
+            let message = format!("the agents took longer than {secs} s: raise network.timeout_secs or ask for less");
+            JobError::new(ErrorCode::Timeout, message).with_detail("reason", "wall_clock")
+        };
+        if Instant::now() >= until {
+            return Err(over());
+        }
+        match tokio::time::timeout_at(until.into(), work).await {
+            Ok(Err(error)) if error.code == ErrorCode::Timeout && Instant::now() >= until => Err(over()),
+            Ok(outcome) => outcome,
+            Err(_) => Err(over()),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.wall_clock.map_or(self.context.deadline, |clock| clock.until.min(self.context.deadline))
+    }
+
+    /// Writes a note into the trail, and tells it as an event.
+    fn tell(&self, note: Note, trail: &mut Trail, made: &mut Made) {
+        match note {
+            Note::Transfer { handoff, pool } => {
+                let stint = std::mem::take(&mut made.stint);
+                let entry = trail.add(TrailKind::Transfer);
+                entry.agent_id = Some(handoff.from.clone());
+                entry.from = Some(handoff.from.clone());
+                entry.to = Some(handoff.to.clone());
+                entry.reason.clone_from(&handoff.reason);
+                entry.handoff_decision = Some("transferred".into());
+                entry.tokens = Some(stint.tokens);
+                entry.duration_ms = stint.ms;
+                entry.details = pool.map(|pool| RawJson::of(&serde_json::json!({"pool": pool})));
+                let event = JobEvent::new(EventKind::Handoff).with("from", handoff.from.as_str());
+                let event = event.with("to", handoff.to.as_str());
+                (self.context.emit)(match handoff.reason {
+                    Some(reason) => event.with("reason", reason),
+                    None => event,
+                });
+                self.emit(&handoff.from, EventKind::AgentCompleted, &[]);
+                self.emit(&handoff.to, EventKind::AgentStarted, &[]);
+            }
+            Note::Refused { agent, why } => {
+                let entry = trail.add(TrailKind::Transfer);
+                entry.agent_id = Some(agent.clone());
+                entry.from = Some(agent);
+                entry.reason = Some(why);
+                entry.handoff_decision = Some("refused".into());
+            }
+            Note::Fallback { from, to, error } => {
+                fallback(trail, &from, Some(&to), &error);
+                self.emit(&from, EventKind::AgentCompleted, &[("error", error.to_string())]);
+                self.emit(&to, EventKind::AgentStarted, &[]);
+            }
+            Note::NoSummary { why } => {
+                let warning = format!("no summary went along with a transfer, but the words without tools: {why}");
+                made.warnings.push(warning);
+            }
+        }
+    }
+
+    pub(super) fn emit(&self, agent: &str, kind: EventKind, facts: &[(&str, String)]) {
+        let event = JobEvent::new(kind).with("agent_id", agent);
+        let event = facts.iter().fold(event, |event, (key, value)| event.with(key, value.as_str()));
+        (self.context.emit)(event);
+    }
+}
+
+/// Notes that an agent failed, and who goes on.
+pub(super) fn fallback(trail: &mut Trail, from: &str, to: Option<&str>, error: &JobError) {
+    let entry = trail.add(TrailKind::Fallback);
+    entry.agent_id = Some(from.to_owned());
+    entry.from = Some(from.to_owned());
+    entry.to = to.map(str::to_owned);
+    entry.reason = Some(error.to_string());
+}
+
+/// The budget is a bound too, with its reason.
+pub(super) fn reasoned(error: JobError) -> JobError {
+    if error.code == ErrorCode::BudgetExceeded { error.with_detail("reason", "budget") } else { error }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

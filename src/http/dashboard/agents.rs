@@ -1,0 +1,83 @@
+//! The agents: who there is, who hands over to whom, and who would take a sentence.
+
+use askama::Template;
+use axum::{body::Body, extract::State, http::HeaderMap};
+
+use super::{
+    super::{App, agents as api, body, extract::Query, submit::long_permit},
+    graph::{Edge, Graph, Node, draw},
+    page::{Fault, Page, encoded},
+};
+use crate::agents::{AgentSummary, RouteResult, listing};
+
+/// Scores that are shown.
+const SCORES: usize = 10;
+
+/// Who would take a sentence.
+struct Tried {
+    selected: String,
+    tags: String,
+    embedder: String,
+    trail: String,
+    /// Name, score as text, and width of its bar.
+    scores: Vec<(String, String, String)>,
+}
+
+#[derive(Template)]
+#[template(path = "agents.html")]
+struct Agents {
+    nav: &'static str,
+    agents: Vec<AgentSummary>,
+    graph: Option<Graph>,
+    prompt: String,
+    tried: Option<Tried>,
+}
+
+fn page(app: &App, prompt: String, tried: Option<Tried>) -> Agents {
+    let agents = listing(&app.agents.registry.current()).agents;
+    let linked = |id: &str| agents.iter().any(|agent| agent.handoffs.iter().any(|to| to == id));
+    let nodes = agents.iter().filter(|agent| !agent.handoffs.is_empty() || linked(&agent.id));
+    let nodes = nodes.map(|agent| Node { id: agent.id.clone(), kind: agent.tags.join(", "), class: "" }).collect();
+    let edge =
+        |from: &str, to: &String| Edge { from: from.to_owned(), to: to.clone(), label: String::new(), class: "" };
+    let edges: Vec<Edge> =
+        agents.iter().flat_map(|agent| agent.handoffs.iter().map(|to| edge(&agent.id, to))).collect();
+    let graph = draw("Who hands over to whom", nodes, &edges);
+    Agents { nav: "agents", agents, graph, prompt, tried }
+}
+
+/// `GET /ui/agents`.
+pub(super) async fn show(State(app): State<App>) -> Page<impl Template> {
+    Page(page(&app, String::new(), None))
+}
+
+/// `POST /ui/agents`: tries a sentence. No agent answers it.
+pub(super) async fn route(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Page<impl Template>, Fault> {
+    let form = Query::parse(&body::read(&headers, body, &app.settings.http).await?);
+    let prompt = form.get("prompt").unwrap_or_default().trim().to_owned();
+    if prompt.is_empty() {
+        return Ok(Page(page(&app, prompt, None)));
+    }
+    let _held = long_permit(&app)?;
+    let result = api::chosen(&app, &prompt, SCORES).await?;
+    Ok(Page(page(&app, prompt, Some(tried(&result)))))
+}
+
+fn tried(result: &RouteResult) -> Tried {
+    let bar = |score: f64| format!("{:.0}", score.clamp(0.0, 1.0) * 200.0);
+    Tried {
+        selected: result.selected_agent.as_ref().map(|agent| agent.name.clone()).unwrap_or_default(),
+        tags: result.extracted_tags.join(", "),
+        embedder: result.embedder.clone(),
+        trail: format!("/ui/handoffs/{}", encoded(&result.execution_id)),
+        scores: result
+            .all_scores
+            .iter()
+            .map(|scored| (scored.name.clone(), format!("{:.3}", scored.score), bar(scored.score)))
+            .collect(),
+    }
+}

@@ -1,0 +1,100 @@
+//! The list of jobs.
+
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    super::{App, extract::Query},
+    overview::in_time,
+    page::{Fault, Page, back_to, between, job_path},
+};
+use crate::{
+    job::JobId,
+    queue::{JobFilter, JobState, JobView},
+};
+
+/// Lengths of the list that can be asked for.
+const LENGTHS: [usize; 3] = [50, 200, 1000];
+
+/// One job in a list.
+pub(super) struct Line {
+    pub(super) id: String,
+    pub(super) path: String,
+    pub(super) state: &'static str,
+    pub(super) lane: String,
+    pub(super) attempts: u32,
+    pub(super) created: String,
+    pub(super) took: String,
+    /// Code and message, where it failed.
+    pub(super) error: String,
+}
+
+/// Jobs as lists show them.
+pub(super) fn lines(jobs: &[JobView]) -> Vec<Line> {
+    let member = |job: &JobView, name| {
+        let error = job.error.as_ref().and_then(|error| error.get(name));
+        error.and_then(serde_json::Value::as_str).map(str::to_owned)
+    };
+    let line = |job: &JobView| Line {
+        id: job.job_id.to_string(),
+        path: job_path(job.job_id.as_str()),
+        state: job.state.as_str(),
+        lane: job.lane.clone().unwrap_or_default(),
+        attempts: job.attempts,
+        created: job.created_at.clone().unwrap_or_default(),
+        took: between(job.started_at.as_deref(), job.completed_at.as_deref()).unwrap_or_default(),
+        error: member(job, "message").or_else(|| member(job, "type")).unwrap_or_default(),
+    };
+    jobs.iter().map(line).collect()
+}
+
+/// States as the filter offers them.
+const STATES: [JobState; 7] = [
+    JobState::Queued,
+    JobState::Scheduled,
+    JobState::Running,
+    JobState::AwaitingApproval,
+    JobState::Completed,
+    JobState::Failed,
+    JobState::Cancelled,
+];
+
+#[derive(Template)]
+#[template(path = "jobs.html")]
+struct Jobs {
+    nav: &'static str,
+    /// Word and whether it is chosen.
+    states: Vec<(&'static str, bool)>,
+    lengths: Vec<(usize, bool)>,
+    search: String,
+    jobs: Vec<Line>,
+    limit: usize,
+}
+
+/// `GET /ui/jobs?status=&limit=&q=`. A whole id leads to its page; a part of one narrows the list.
+pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Fault> {
+    let search = query.get("q").unwrap_or_default().trim().to_owned();
+    if let Ok(id) = JobId::parse(&search)
+        && in_time(app.queue.job(&id)).await?.is_some()
+    {
+        return Ok(back_to(&job_path(&search)));
+    }
+    let state = STATES.into_iter().find(|state| query.get("status") == Some(state.as_str()));
+    let wanted = query.get("limit").and_then(|text| text.parse().ok());
+    let limit = wanted.filter(|wanted| LENGTHS.contains(wanted)).unwrap_or(LENGTHS[0]);
+    let found = in_time(app.queue.jobs(&JobFilter { state, limit })).await?;
+    let mut jobs = lines(&found);
+    jobs.retain(|job| job.id.contains(&search) || job.error.contains(&search));
+    let page = Jobs {
+        nav: "jobs",
+        states: STATES.iter().map(|known| (known.as_str(), state == Some(*known))).collect(),
+        lengths: LENGTHS.iter().map(|length| (*length, *length == limit)).collect(),
+        search,
+        jobs,
+        limit,
+    };
+    Ok(Page(page).into_response())
+}

@@ -1,0 +1,333 @@
+//! The handoff lane: picks the mode, lets the agents do it, and writes down what was decided.
+
+mod modes;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{LaneEnd, Record};
+use crate::{
+    agents::{
+        self, Agent, Cast, Conversations, DelegateToAgent, Execution, LiveRegistry, Loans, Made, Pools, Registry,
+        Router, RunBounds, Stage, ToolRef, Toolbox, Trail, TrailEntry, TrailStore, WallClock,
+    },
+    job::{ErrorCode, Handoff, Job, JobError, Lane, Preview, RawJson},
+    llm::{CallContext, ChatModel},
+    telemetry::names,
+    tools::{Gate, Tool, ToolContext},
+};
+
+/// The agents of this process and how they are found and run.
+pub struct Handoffs {
+    /// The agents file as it is now.
+    pub registry: Arc<LiveRegistry>,
+    /// Finds the agent.
+    pub router: Arc<Router>,
+    /// Keeps every decision.
+    pub trail: TrailStore,
+    /// Who speaks for the agents; without one they are only chosen.
+    pub model: Option<Arc<dyn ChatModel>>,
+    /// The built-in tools that agents may name.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// What else they may name.
+    pub toolbox: Arc<Toolbox>,
+    /// Chooses among several.
+    pub pools: Arc<Pools>,
+    /// Conversations that go on.
+    pub conversations: Conversations,
+    /// What the configuration says.
+    pub options: HandoffOptions,
+}
+
+/// What the configuration says about runs.
+#[derive(Debug, Clone, Copy)]
+pub struct HandoffOptions {
+    /// Bounds of one agent by itself.
+    pub agent: RunBounds,
+    /// Bounds of a network.
+    pub network: RunBounds,
+    /// `network.timeout_secs`.
+    pub network_timeout_secs: u64,
+    /// `network.sticky`.
+    pub sticky: bool,
+    /// `tiers.num_tiers`.
+    pub num_tiers: u32,
+    /// `tiers.skip_to_required`.
+    pub skip_to_required: bool,
+}
+
+/// What surrounds one job in this lane.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The job, its journal, its time.
+    pub tool_context: ToolContext<'a>,
+    /// For requests whose words nobody listens to.
+    pub quiet: CallContext<'a>,
+}
+
+/// The handoff systems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Route,
+    Tiers,
+    Network,
+    Pool,
+}
+
+impl Mode {
+    /// The mode a job names, else the one whose own options it gives.
+    fn of(asked: &Handoff) -> Result<Self, JobError> {
+        match asked.mode.as_deref() {
+            Some("route") => Ok(Self::Route),
+            Some("tiers") => Ok(Self::Tiers),
+            Some("network") => Ok(Self::Network),
+            Some("pool") => Ok(Self::Pool),
+            None if asked.pool.is_some() => Ok(Self::Pool),
+            None if asked.agent.is_some() => Ok(Self::Network),
+            None if asked.tiers.is_some() || asked.max_tier.is_some() || asked.num_tiers.is_some() => Ok(Self::Tiers),
+            None => Ok(Self::Route),
+            Some(other) => {
+                let message = format!("handoff.mode must be route, tiers, network or pool, found {other:?}");
+                Err(JobError::new(ErrorCode::InvalidJob, message))
+            }
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Tiers => "tiers",
+            Self::Network => "network",
+            Self::Pool => "pool",
+        }
+    }
+}
+
+/// The beginning of an execution, as it goes on record: a resumed one is the same, and its time goes on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Began {
+    execution_id: String,
+    at: String,
+    unix_ms: u64,
+}
+
+impl Began {
+    fn now() -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            execution_id: uuid::Uuid::now_v7().to_string(),
+            at: agents::now(),
+            unix_ms: u64::try_from(now.as_millis()).unwrap_or_default(),
+        }
+    }
+
+    /// How long ago it was, by this machine's clock.
+    fn age(&self) -> Duration {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_millis(self.unix_ms))
+    }
+}
+
+/// What one execution is about.
+struct Frame<'a> {
+    job: &'a Job,
+    asked: Handoff,
+    registry: Arc<Registry>,
+    around: Surroundings<'a>,
+    began: Began,
+}
+
+impl Frame<'_> {
+    fn is_dry(&self) -> bool {
+        self.asked.dry_run || self.job.dry_run
+    }
+}
+
+/// What is written down about it on its way.
+struct Book {
+    trail: Trail,
+    made: Made,
+    execution: Execution,
+    /// Where it goes; nothing once it is there, or where it is not to be written.
+    store: Option<TrailStore>,
+}
+
+impl Book {
+    fn sum_up(&mut self, outcome: &str, agent: Option<String>) {
+        self.execution.outcome = outcome.to_owned();
+        self.execution.agent_id = agent;
+        self.execution.model_calls = self.made.model_calls;
+        self.execution.cost_usd = self.made.cost_usd;
+    }
+}
+
+impl Drop for Book {
+    /// A job that is cancelled or out of time is dropped where it stands: its trail is written all the same. When it
+    /// goes on elsewhere, that trail takes the place of this one.
+    fn drop(&mut self) {
+        let (Some(store), Ok(runtime)) = (self.store.take(), tokio::runtime::Handle::try_current()) else { return };
+        let error =
+            JobError::new(ErrorCode::Cancelled, "the job was stopped here: cancelled, out of time, or moved on");
+        self.trail.stop(None, &error);
+        self.sum_up("stopped", None);
+        let (entries, execution) = (self.trail.entries().to_vec(), self.execution.clone());
+        runtime.spawn(async move { keep(&store, &entries, &execution).await });
+    }
+}
+
+/// A trail that cannot be kept is no reason to fail a job.
+async fn keep(store: &TrailStore, entries: &[TrailEntry], execution: &Execution) {
+    if let Err(error) = store.keep(entries, execution).await {
+        tracing::warn!(job_id = execution.job_id, %error, "the trail of a handoff could not be kept");
+    }
+}
+
+/// What a mode came to.
+struct Outcome {
+    result: RawJson,
+    /// Who answered.
+    agent: Option<String>,
+    text: Option<String>,
+}
+
+impl Handoffs {
+    /// Carries out the job's handoff.
+    ///
+    /// # Errors
+    /// `invalid_job` for options that do not fit, `no_agent` where nobody fits, `handoff_failed` where nobody can
+    /// speak or everybody failed, `loop_detected` past a bound, or whatever the model failed with.
+    pub async fn run(&self, job: &Job, around: Surroundings<'_>, record: &mut Record) -> Result<LaneEnd, JobError> {
+        let asked = job.handoff.clone().unwrap_or_default();
+        let mode = Mode::of(&asked)?;
+        let is_dry = asked.dry_run || job.dry_run;
+        if mode != Mode::Route && !is_dry && job.prompt_text().trim().is_empty() {
+            let message = "`prompt` is missing: say what the agents shall do";
+            return Err(JobError::new(ErrorCode::InvalidJob, message));
+        }
+        let context = &around.tool_context;
+        let began = match mode {
+            // Its decision is on record, with an id of its own.
+            Mode::Route => Began::now(),
+            _ => context.journal.step("handoff", context.meter, async { Ok(Began::now()) }).await?,
+        };
+        let mut book = Book {
+            trail: Trail::new(&began.execution_id, &began.at),
+            made: Made::default(),
+            execution: Execution {
+                execution_id: began.execution_id.clone(),
+                mode: mode.as_str().into(),
+                job_id: job.job_id.to_string(),
+                started_at: began.at.clone(),
+                ..Execution::default()
+            },
+            store: (!context.journal.replays()).then(|| self.trail.clone()),
+        };
+        let frame = Frame { job, asked, registry: self.registry.current(), around, began };
+        let ended = match mode {
+            Mode::Route => self.route(&frame, &mut book).await,
+            Mode::Tiers => self.tiers(&frame, &mut book).await,
+            Mode::Network => self.network(&frame, &mut book).await,
+            Mode::Pool => self.pool(&frame, &mut book).await,
+        };
+        record.tool_calls.append(&mut book.made.tool_calls);
+        record.warnings.append(&mut book.made.warnings);
+        conclude(&mut book, &ended).await;
+        let id = book.execution.execution_id.as_str();
+        let Outcome { result, agent, text } = ended.map_err(|error| error.with_detail("execution_id", id))?;
+        let text = text.unwrap_or_default().chars().take(Preview::TEXT_CHARS).collect();
+        let preview = Preview::Handoff { mode: mode.as_str().into(), agent, text };
+        Ok(LaneEnd::Done { lane: Lane::Handoff, result, preview })
+    }
+
+    /// The model, or why there must be one.
+    fn speaker(&self, who: &str) -> Result<&Arc<dyn ChatModel>, JobError> {
+        self.model.as_ref().ok_or_else(|| {
+            let message = format!("{who}, and there is no model to speak: set llm.api_key or llm.base_url");
+            JobError::new(ErrorCode::HandoffFailed, message)
+        })
+    }
+
+    /// The tools of a run in which `agents` may speak: none where nobody will, or can.
+    async fn tools_for(
+        &self,
+        frame: &Frame<'_>,
+        agents: &[&Agent],
+        made: &mut Made,
+    ) -> Result<Vec<Arc<dyn Tool>>, JobError> {
+        let Some(model) = self.model.as_ref().filter(|_| !frame.is_dry()) else { return Ok(Vec::new()) };
+        let registry = &frame.registry;
+        let kit = self.toolbox.kit(registry, agents, &self.tools, &frame.around.tool_context).await?;
+        made.warnings.extend(kit.warnings);
+        let mut tools = kit.tools;
+        let (pools, bounds) = (self.pools.clone(), self.options.agent);
+        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), tools.clone(), pools, bounds);
+        let asks = registry.asks(&ToolRef::BuiltIn(delegate.spec().name.clone()));
+        tools.push(Gate::before(Arc::new(delegate), asks));
+        Ok(tools)
+    }
+
+    fn stage<'a>(
+        &'a self,
+        frame: &'a Frame<'a>,
+        model: &'a dyn ChatModel,
+        tools: &'a [Arc<dyn Tool>],
+        scope: &'a str,
+    ) -> Stage<'a> {
+        let Frame { job, registry, around, .. } = frame;
+        let asks = self.model.as_deref();
+        Stage {
+            cast: Cast { registry, pools: &self.pools, job, model: asks, quiet: around.quiet },
+            model,
+            tools,
+            context: around.tool_context,
+            scope,
+            wall_clock: None,
+            loans: Loans::default(),
+            is_backed: false,
+        }
+    }
+
+    /// The network's own end, counted from its first beginning.
+    fn wall_clock(&self, began: &Began, replays: bool) -> Option<WallClock> {
+        let secs = self.options.network_timeout_secs;
+        let left = Duration::from_secs(secs).saturating_sub(began.age());
+        // What was in time once stays so when it is walked again.
+        (!replays && secs > 0).then(|| WallClock { until: Instant::now() + left, secs })
+    }
+}
+
+/// Writes the trail and counts.
+async fn conclude(book: &mut Book, ended: &Result<Outcome, JobError>) {
+    let error = ended.as_ref().err();
+    let agent = ended.as_ref().ok().and_then(|outcome| outcome.agent.clone());
+    book.sum_up(error.map_or("ok", |error| error.code.as_str()), agent);
+    // A replay writes nothing; a job that goes back to wait has not ended.
+    let Some(store) = book.store.take().filter(|_| !error.is_some_and(|error| error.deferred)) else { return };
+    if let Some(error) = error.filter(|_| book.trail.entries().is_empty()) {
+        book.trail.stop(None, error);
+    }
+    count(&book.execution);
+    keep(&store, book.trail.entries(), &book.execution).await;
+}
+
+fn count(execution: &Execution) {
+    let labels = [("mode", execution.mode.clone()), ("outcome", execution.outcome.clone())];
+    metrics::counter!(names::HANDOFFS_TOTAL, &labels).increment(1);
+    for tier in &execution.tiers {
+        let level = tier.tier_level.to_string();
+        if tier.escalated {
+            metrics::counter!(names::ESCALATIONS_TOTAL, "tier" => level.clone()).increment(1);
+        }
+        if tier.resolved {
+            metrics::counter!(names::TIERS_RESOLVED_TOTAL, "tier" => level.clone()).increment(1);
+        }
+        if let Some(score) = tier.complexity_score {
+            metrics::histogram!(names::TIER_COMPLEXITY, "tier" => level.clone()).record(score);
+        }
+        metrics::gauge!(names::TIER_COST_USD_TOTAL, "tier" => level).increment(tier.cost_usd);
+    }
+}

@@ -1,0 +1,260 @@
+//! The dashboard's pages: what they show, what their forms do, and that nothing from outside becomes markup.
+
+use std::sync::Arc;
+
+use agent_runner::{
+    http::router,
+    job::{JobId, RawJson},
+    queue::{End, JobState, MemoryQueue, Queue},
+    settings::Settings,
+    store::MemoryStore,
+};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode, header},
+};
+use serde_json::json;
+
+use crate::support::{
+    api::{Answer, agents, app, call, send},
+    redis::quick,
+    rig::{done, failed, job},
+};
+
+struct Desk {
+    queue: Arc<MemoryQueue>,
+    pages: Router,
+}
+
+impl Desk {
+    fn with(settings: Settings) -> Self {
+        let queue = MemoryQueue::new(&quick());
+        let mut app = app(queue.clone(), settings);
+        let file = std::fs::read_to_string("examples/agents.yaml").unwrap();
+        app.agents = agents(&file, MemoryStore::new(1 << 20));
+        Self { queue, pages: router(app) }
+    }
+
+    fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// Puts a job in and ends it so.
+    async fn ended(&self, id: &str, prompt: &str, end: End) {
+        self.queue.push(json!({"job_id": id, "prompt": prompt}).to_string().into_bytes()).unwrap();
+        let lease = self.queue.claim(1).await.unwrap().pop().unwrap();
+        lease.finish(end).await.unwrap();
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        call(&self.pages, "GET", path).await
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
+        answer.text()
+    }
+
+    async fn post(&self, path: &str, form: &str) -> Answer {
+        let request = Request::post(path)
+            .header(header::HOST, "127.0.0.1")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        send(&self.pages, request.body(Body::from(form.to_owned())).unwrap()).await
+    }
+
+    async fn state(&self, id: &str) -> JobState {
+        self.queue.job(&job(id)).await.unwrap().unwrap().state
+    }
+}
+
+fn result(document: serde_json::Value) -> End {
+    match done("1") {
+        End::Result { status, lane, event, signal, dead, .. } => {
+            End::Result { result: RawJson::of(&document), status, lane, event, signal, dead }
+        }
+        _ => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn every_page_is_html_that_loads_nothing_from_elsewhere() {
+    let desk = Desk::new();
+    desk.ended("a", "top 5", done("1")).await;
+    for path in ["/", "/?range=day", "/ui/jobs", "/ui/jobs/a", "/ui/dead", "/ui/agents", "/ui/playground", "/ui/login"]
+    {
+        let answer = desk.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert!(answer.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"), "{path}");
+        let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+        let text = answer.text();
+        for foreign in ["src=\"http", "href=\"http", "style=", "onclick", "<style"] {
+            assert!(!text.contains(foreign), "{path}: {foreign}");
+        }
+    }
+    for name in ["app.css", "app.js", "icon.svg"] {
+        assert_eq!(desk.get(&format!("/assets/{name}")).await.status, StatusCode::OK);
+    }
+    assert_eq!(desk.get("/assets/other").await.status, StatusCode::NOT_FOUND);
+    let missing = desk.get("/ui/jobs/nobody").await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    assert!(missing.text().contains("no job nobody is known"), "{}", missing.text());
+}
+
+#[tokio::test]
+async fn what_came_from_outside_is_text_and_never_markup() {
+    const EVIL: &str = "</script><script>alert(1)</script>\"'><img src=x>";
+    let desk = Desk::new();
+    let document = json!({
+        "status": "completed", "error": {"type": EVIL, "message": EVIL}, "result": {"data": [{EVIL: EVIL}]},
+        "metadata": {"intent": {"intent": EVIL, "reasoning": EVIL}, "warnings": [EVIL],
+            "tool_calls": [{"tool": EVIL, "status": EVIL, "args": {EVIL: EVIL}, "error": EVIL}]},
+    });
+    desk.ended("a", EVIL, result(document)).await;
+    desk.queue.push(format!("{EVIL} no json").into_bytes()).unwrap();
+    let lease = desk.queue.claim(1).await.unwrap().pop().unwrap();
+    let error = lease.delivery.job.as_ref().unwrap_err().error.clone();
+    lease.finish(End::Dead { error }).await.unwrap();
+    for path in ["/ui/jobs/a", "/ui/jobs?q=%3Cscript%3E", "/ui/dead", "/ui/login?next=%22%3E%3Cscript%3E"] {
+        let text = desk.text(path).await;
+        assert!(!text.contains("<script>") && !text.contains("<img"), "{path}: {text}");
+    }
+    assert!(desk.text("/ui/jobs/a").await.contains("&#60;img src=x&#62;"));
+    let page = desk.post("/ui/playground", "prompt=%3Cimg%20src%3Dx%3E").await.text();
+    assert!(page.contains("&#60;img") && !page.contains("<img"));
+}
+
+#[tokio::test]
+async fn a_job_page_shows_what_was_understood_done_and_paid() {
+    let desk = Desk::new();
+    let document = json!({
+        "status": "completed", "lane": "execute", "result_ref": "artifact://a",
+        "result": {"data": [{"airline": "Aurora", "price": 1.5}], "steps": [
+            {"step": "table_sort", "rows_in": 9, "rows_out": 9, "duration_ms": 3.0},
+            {"step": "top_k", "rows_in": 9, "rows_out": 1, "duration_ms": 1.0}]},
+        "metadata": {"intent": {"intent": "execute", "confidence": 0.97, "reasoning": "a superlative", "source": "rules"},
+            "tool_calls": [{"tool": "execute_pipeline", "status": "ok", "args": {"k": 1}, "duration_ms": 4}],
+            "llm_calls": 1, "llm_model": "small", "cost_usd": 0.0125, "tokens": {"prompt": 900, "completion": 20, "cached": 0},
+            "execution_time_ms": 1234, "warnings": ["two rows had no price"]},
+    });
+    desk.ended("a", "the cheapest flight", result(document)).await;
+    let text = desk.text("/ui/jobs/a").await;
+    for shown in [
+        "the cheapest flight",
+        "97 % sure by rules: a superlative",
+        "execute_pipeline",
+        "9 → 1",
+        "<rect x=\"225.0\"",
+        "1.2 s",
+        "$0.012500",
+        "900 prompt",
+        "two rows had no price",
+        "<th scope=\"col\">airline</th>",
+        "/v1/artifacts/artifact%3A%2F%2Fa",
+        "data-events=\"/v1/jobs/a/events\"",
+    ] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_is_drawn_before_and_after() {
+    let desk = Desk::new();
+    let workflow = json!({"nodes": [{"id": "a", "type": "http"}, {"id": "b", "type": "function"}], "edges": [{"from": "a", "to": "b"}]});
+    let message = json!({"job_id": "p", "prompt": "remove b", "current_workflow": workflow});
+    desk.queue.push(message.to_string().into_bytes()).unwrap();
+    let lease = desk.queue.claim(1).await.unwrap().pop().unwrap();
+    let patch = json!({"operations": [{"op": "remove", "path": "/edges/0"}, {"op": "remove", "path": "/nodes/1"}], "inverse": [],
+        "diff": {"nodes_removed": ["b"], "edges_removed": ["a->b"]}, "description": "b goes"});
+    lease.finish(result(json!({"status": "completed", "lane": "patch", "result": patch}))).await.unwrap();
+    let text = desk.text("/ui/jobs/p").await;
+    assert!(text.contains("aria-label=\"Before: a, b (removed); a to b (removed)\""), "{text}");
+    assert!(text.contains("aria-label=\"After: a; \""), "{text}");
+}
+
+#[tokio::test]
+async fn forms_do_what_their_buttons_say_and_lead_back() {
+    let desk = Desk::new();
+    desk.ended("dead", "p", failed("1", true)).await;
+    desk.ended("gone", "p", failed("1", true)).await;
+    assert!(desk.text("/ui/dead").await.contains("2 in all"));
+    let done = desk.post("/ui/dead", "action=discard&id=gone").await;
+    assert_eq!((done.status, &done.headers[header::LOCATION]), (StatusCode::SEE_OTHER, &"/ui/dead".parse().unwrap()));
+    desk.post("/ui/dead", "action=retry&id=dead").await;
+    assert_eq!(desk.queue.stats().await.unwrap().dead, 0);
+    assert_eq!(desk.state("dead").await, JobState::Queued);
+    assert_eq!(desk.post("/ui/jobs/dead", "action=cancel").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(desk.post("/ui/jobs/dead", "action=approve").await.status, StatusCode::CONFLICT);
+    assert_eq!(desk.post("/ui/jobs/dead", "action=explode").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(desk.post("/ui/jobs/nobody", "action=cancel").await.status, StatusCode::NOT_FOUND);
+    desk.post("/ui/queue", "action=pause").await;
+    assert!(desk.text("/").await.contains("The queue is paused"));
+    desk.post("/ui/queue", "action=resume").await;
+    assert!(!desk.queue.stats().await.unwrap().paused);
+    let foreign =
+        Request::post("/ui/queue").header(header::HOST, "127.0.0.1").header(header::ORIGIN, "http://evil.example");
+    let refused = send(&desk.pages, foreign.body(Body::from("action=pause")).unwrap()).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(!desk.queue.stats().await.unwrap().paused);
+}
+
+#[tokio::test]
+async fn jobs_are_found_by_id_and_narrowed_by_state() {
+    let desk = Desk::new();
+    desk.ended("alpha", "p", done("1")).await;
+    desk.ended("beta", "p", failed("1", false)).await;
+    let failed = desk.text("/ui/jobs?status=failed").await;
+    assert!(failed.contains(">beta</a>") && !failed.contains(">alpha</a>"));
+    let part = desk.text("/ui/jobs?q=alp").await;
+    assert!(part.contains(">alpha</a>") && !part.contains(">beta</a>"));
+    let whole = desk.get("/ui/jobs?q=alpha").await;
+    assert_eq!(
+        (whole.status, &whole.headers[header::LOCATION]),
+        (StatusCode::SEE_OTHER, &"/ui/jobs/alpha".parse().unwrap())
+    );
+    assert!(JobId::parse("alpha").is_ok());
+}
+
+#[tokio::test]
+async fn a_sentence_is_tried_and_its_trail_shown() {
+    let desk = Desk::new();
+    let page = desk.post("/ui/agents", "prompt=write+a+SQL+query+for+the+average+order+value").await.text();
+    assert!(page.contains("<strong>Data Analyst</strong> takes it"), "{page}");
+    let trail = page.split("href=\"/ui/handoffs/").nth(1).unwrap().split('"').next().unwrap();
+    let timeline = desk.text(&format!("/ui/handoffs/{trail}")).await;
+    assert!(timeline.contains("<strong>select</strong> data-analyst"), "{timeline}");
+    assert_eq!(desk.get("/ui/handoffs/nothing").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_token_is_traded_for_a_cookie_that_pages_take() {
+    let mut settings = Settings::default();
+    settings.http.token = Some("s3cret".into());
+    let desk = Desk::with(settings);
+    let away = desk.get("/ui/jobs?status=failed").await;
+    assert_eq!(away.status, StatusCode::SEE_OTHER);
+    assert_eq!(away.headers[header::LOCATION], "/ui/login?next=%2Fui%2Fjobs%3Fstatus%3Dfailed");
+    assert_eq!(desk.get("/v1/jobs").await.status, StatusCode::UNAUTHORIZED, "programs are told");
+    assert_eq!(desk.get("/ui/login").await.status, StatusCode::OK);
+    assert_eq!(desk.get("/assets/app.css").await.status, StatusCode::OK);
+    let wrong = desk.post("/ui/login", "token=guess&next=%2Fui%2Fjobs").await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    assert!(wrong.headers.get(header::SET_COOKIE).is_none() && wrong.text().contains("not the token"));
+    let right = desk.post("/ui/login", "token=s3cret&next=%2Fui%2Fjobs").await;
+    assert_eq!((right.status, &right.headers[header::LOCATION]), (StatusCode::SEE_OTHER, &"/ui/jobs".parse().unwrap()));
+    let cookie = right.headers[header::SET_COOKIE].to_str().unwrap();
+    assert!(cookie.contains("HttpOnly; SameSite=Strict") && !cookie.contains("s3cret"), "{cookie}");
+    let pair = cookie.split(';').next().unwrap();
+    for (path, status) in [("/", StatusCode::OK), ("/v1/jobs", StatusCode::OK)] {
+        let request = Request::get(path)
+            .header(header::HOST, "127.0.0.1")
+            .header(header::COOKIE, pair)
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(send(&desk.pages, request).await.status, status, "{path}");
+    }
+    let elsewhere = desk.post("/ui/login", "token=s3cret&next=%2F%2Fevil.example").await;
+    assert_eq!(elsewhere.headers[header::LOCATION], "/");
+}

@@ -20,7 +20,7 @@ use agent_runner::{
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, Message, ToolSpec},
     net::{Credentials, Egress},
     store::{Draw, Journal, MemoryStore, SharedStore, Store, StoreError, Write},
-    tools::{Tool, ToolContext, ToolEnd, ToolOutput, mcp::Servers},
+    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput, mcp::Servers},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -109,6 +109,11 @@ struct Teller {
 impl Tool for Teller {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    /// As the tools whose names it has.
+    fn effect(&self, _: &RawJson) -> Effect {
+        Effect::Repeatable
     }
 
     async fn call(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

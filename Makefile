@@ -1,5 +1,5 @@
 # Everything a developer runs. `make test` obtains what the tests need.
-.PHONY: build test chaos test-local bench fuzz lint fmt needs
+.PHONY: build test chaos test-local mcp-conformance bench fuzz lint fmt needs
 
 build:
 	cargo build --locked --release
@@ -15,6 +15,10 @@ chaos: needs
 test-local:
 	./scripts/fetch-encoder.sh
 	cargo test --locked --release --features local-embeddings local
+
+# The MCP conformance suite (npm) against our client; not part of the gate.
+mcp-conformance:
+	./scripts/mcp-conformance.sh
 
 lint:
 	cargo fmt --all --check

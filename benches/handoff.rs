@@ -16,15 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent_runner::tools::ToolContext;
 use agent_runner::{
-    agents::{Conversations, LiveRegistry, Pools, Registry, RouteOptions, Router, RunBounds, Scope, TrailStore},
+    agents::{
+        Conversations, LiveRegistry, Pools, Registry, RouteOptions, Router, RunBounds, Scope, Toolbox, TrailStore,
+    },
     embed::Lexical,
     job::{Event, Job, JobError, JobLimits, Meter, RawJson, Tokens},
     lanes::{HandoffOptions, Handoffs, LaneEnd, Record, handoff::Surroundings},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolCall},
+    net::{Credentials, Egress},
     settings::Settings,
     store::{Journal, MemoryStore, RedisStore, SharedStore},
+    tools::{ToolContext, mcp::Servers},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -75,12 +78,16 @@ impl ChatModel for Model {
 
 fn lane(store: &SharedStore, model: Arc<Model>) -> Handoffs {
     let registry = Registry::parse(&agents(), &Vec::new()).unwrap();
+    let settings = Settings::default();
+    let egress = Arc::new(Egress::new(&settings.egress, &[]).unwrap());
+    let servers = Servers::new(egress, Credentials::new(&settings.egress));
     Handoffs {
         registry: LiveRegistry::new(Path::new("no-such-file.yaml"), &Vec::new(), registry),
         router: Arc::new(Router::new(Arc::new(Lexical), None, RouteOptions::default())),
         trail: TrailStore::new(store.clone(), HOUR),
         model: Some(model),
         tools: Vec::new(),
+        toolbox: Arc::new(Toolbox { servers, sources: Vec::new() }),
         pools: Arc::new(Pools::new(store.clone(), Duration::from_secs(15))),
         conversations: Conversations::new(store.clone(), HOUR),
         options: HandoffOptions {

@@ -45,7 +45,7 @@ impl Cast<'_> {
             model: agent.model.clone(),
             temperature: agent.temperature,
             max_tokens: agent.max_tokens,
-            tools: built_in(agent),
+            tools: agent.tools.iter().map(ToolRef::text).collect(),
             ..Seat::default()
         }
     }
@@ -83,15 +83,6 @@ impl Cast<'_> {
             history: target.history,
         }
     }
-}
-
-/// The built-in tools an agent names, in its order.
-fn built_in(agent: &Agent) -> Vec<String> {
-    let names = agent.tools.iter().filter_map(|tool| match tool {
-        ToolRef::BuiltIn(name) => Some(name.clone()),
-        ToolRef::Mcp { .. } => None,
-    });
-    names.collect()
 }
 
 fn nobody(pool: &str) -> JobError {

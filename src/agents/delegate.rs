@@ -18,7 +18,7 @@ use super::{
 use crate::{
     job::{ErrorCode, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel, ToolSpec},
-    tools::{Tool, ToolContext, ToolEnd, ToolOutput},
+    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput},
 };
 
 /// Name of the tool.
@@ -123,6 +123,11 @@ fn refused(message: String) -> JobError {
 impl Tool for DelegateToAgent {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    /// Every step of the other agent is on record.
+    fn effect(&self, _: &RawJson) -> Effect {
+        Effect::Repeatable
     }
 
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

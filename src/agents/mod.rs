@@ -5,6 +5,8 @@ mod analytics;
 mod cast;
 mod delegate;
 pub mod eval;
+mod guardrails;
+mod kit;
 mod listing;
 mod network;
 mod overlap;
@@ -22,13 +24,15 @@ mod trail;
 pub use analytics::{Analytics, Execution, TierAnalytics, TierFigures, analytics};
 pub use cast::Cast;
 pub use delegate::DelegateToAgent;
+pub use guardrails::{Guarding, Side, guard};
+pub use kit::{Kit, Toolbox, named, names_tool, reachable, server_spec};
 pub use listing::{AgentSummary, Listing, PoolSummary, listing};
 pub use network::{NetworkResult, entry, entry_seat, network};
 pub use overlap::{Overlap, overlaps};
 pub use pools::{Choice as PoolChoice, Loans, Need, Pools};
 pub use registry::{
-    Agent, BUILT_IN_TOOLS, HandoffTarget, History, LiveRegistry, MAX_ID_CHARS, McpServer, Pool, Registry,
-    RegistryError, Strategy, TRANSFER_PREFIX, Tier, ToolRef,
+    Agent, BUILT_IN_TOOLS, Guardrail, Guardrails, HandoffTarget, History, LiveRegistry, MAX_ID_CHARS, McpServer, Pool,
+    Registry, RegistryError, Rule, Strategy, TRANSFER_PREFIX, Tier, ToolRef,
 };
 pub use route::{
     Candidate, Choice, Decision, Pick, RouteOptions, RouteRecord, RouteRequest, RouteResult, Router, RunnerUp,

@@ -9,7 +9,7 @@ use std::{
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, assemble, output};
+use super::{Failure, agent_tools, assemble, output};
 use crate::{
     agents::{self, Decision, Registry, RouteRequest, eval},
     job::Meter,
@@ -38,6 +38,19 @@ pub(super) enum Command {
         /// The agents file [default: agents.file of the configuration]
         #[arg(long, value_name = "FILE")]
         agents: Option<PathBuf>,
+    },
+    /// Show what agents would be offered: their tools, and for each MCP server the hash to pin. The servers are started.
+    /// Exit code 1 when a server cannot be used
+    #[command(after_help = "Example:\n  agent-runner agents tools mail-agent --agents agents.yaml")]
+    Tools {
+        /// Only this agent
+        agent: Option<String>,
+        /// The agents file [default: agents.file of the configuration]
+        #[arg(long, value_name = "FILE")]
+        agents: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Find the agent for a prompt; nobody answers it. Exit code 1 when nobody fits
     #[command(
@@ -89,6 +102,9 @@ pub(super) async fn run(settings: &Settings, command: Command) -> Result<(), Fai
     match command {
         Command::List { agents, json } => list(&load(settings, agents.as_deref())?, json),
         Command::Check { agents } => check(&load(settings, agents.as_deref())?),
+        Command::Tools { agent, agents, json } => {
+            agent_tools::show(settings, &load(settings, agents.as_deref())?, agent.as_deref(), json).await
+        }
         Command::Route { prompt, agents, threshold, top, json } => {
             let registry = Arc::new(load(settings, agents.as_deref())?);
             let request = RouteRequest { threshold, show_top_n: top };
@@ -178,6 +194,11 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
 fn check(registry: &Registry) -> Result<(), Failure> {
     for overlap in agents::overlaps(registry) {
         eprintln!("warning: {}", overlap.message);
+    }
+    for (name, server) in &registry.mcp_servers {
+        let how = server.url.clone().unwrap_or_else(|| server.command.join(" "));
+        let pinned = if server.pin.is_some() { "pinned" } else { "not pinned: see `agents tools`" };
+        eprintln!("MCP server {name}: {how} ({pinned})");
     }
     eprintln!("the agents file is good: {} agents", registry.agents.len());
     Ok(())

@@ -7,19 +7,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
-    agents::{self, Conversations, LiveRegistry, Pools, RouteOptions, RunBounds, Scope, TrailStore},
+    agents::{self, Conversations, LiveRegistry, Pools, RouteOptions, RunBounds, Scope, Toolbox, TrailStore},
     embed, http,
     job::Event,
     lanes::{HandoffOptions, Handoffs},
     llm::{Cached, ChatModel, Circuit, OpenAi, ReplyStore, StoreReplies},
-    net::{self, Egress},
+    net::{self, Credentials, Egress},
     planner::{ModelPlanner, Planner, Reference, RulesPlanner},
     queue::{MemoryQueue, QueueError, RedisQueue, SharedQueue},
     settings::{Provider, Settings, StoreBackend, environment, limits},
     store::{Artifacts, MemoryStore, RedisStore, SharedStore},
     table,
     telemetry::Metrics,
-    tools::{ExecutePipeline, PatchWorkflow, Sources},
+    tools::{ExecutePipeline, OpenApiAction, PatchWorkflow, Sources, mcp::Servers},
     worker::{Runner, Tally},
     workflow,
 };
@@ -108,6 +108,12 @@ pub(super) fn local_router(settings: &Settings) -> Result<Arc<agents::Router>, F
     router(settings, model(settings, &store)?.map(|model| Cached::wrap(model, settings, None)), None)
 }
 
+/// MCP servers for one command.
+pub(super) fn mcp_servers(settings: &Settings) -> Result<Arc<Servers>, Failure> {
+    let egress = Egress::new(&settings.egress, &own_addresses(settings)).map_err(Failure::Usage)?;
+    Ok(Servers::new(Arc::new(egress), Credentials::new(&settings.egress)))
+}
+
 /// Where the trails of handoffs are: kept as long as results are.
 pub(super) fn trails(settings: &Settings, store: SharedStore) -> TrailStore {
     TrailStore::new(store, Duration::from_secs(settings.results.ttl_secs))
@@ -159,9 +165,9 @@ fn runner(
     model: Option<Arc<dyn ChatModel>>,
     registry: Arc<LiveRegistry>,
 ) -> Result<Runner, Failure> {
-    let egress = Egress::new(&settings.egress, &own_addresses(&settings)).map_err(Failure::Usage)?;
+    let egress = Arc::new(Egress::new(&settings.egress, &own_addresses(&settings)).map_err(Failure::Usage)?);
     let sources = Arc::new(Sources::new(artifacts.clone(), queue.clone()));
-    let pipeline_tool = Arc::new(ExecutePipeline::new(&settings.pipeline, Arc::new(egress), sources.clone()));
+    let pipeline_tool = Arc::new(ExecutePipeline::new(&settings.pipeline, egress.clone(), sources.clone()));
     let patch_tool = PatchWorkflow::new(&settings).map_err(Failure::Usage)?;
     // A job run from the command line without an orchestrator shows its patch; a worker must send it.
     let preview_only = queue.is_none() && settings.orchestrator.api_url.is_none();
@@ -174,12 +180,18 @@ fn runner(
         }
         None => Arc::new(RulesPlanner),
     };
+    let openapi_tool = OpenApiAction::new(egress.clone(), Credentials::new(&settings.egress));
+    let toolbox = Arc::new(Toolbox {
+        servers: Servers::new(egress, Credentials::new(&settings.egress)),
+        sources: vec![Arc::new(openapi_tool.known())],
+    });
     let handoffs = Arc::new(Handoffs {
         registry,
         router: router(&settings, model.clone(), Some(store.clone()))?,
         trail: trails(&settings, store.clone()),
         model: model.clone(),
-        tools: vec![pipeline_tool.clone(), patch_tool.clone()],
+        tools: vec![pipeline_tool.clone(), patch_tool.clone(), Arc::new(openapi_tool)],
+        toolbox,
         pools: Arc::new(Pools::new(store.clone(), Duration::from_secs(settings.queue.lease_secs))),
         conversations: Conversations::new(store.clone(), Duration::from_secs(settings.results.session_ttl_secs)),
         options: handoff_options(&settings),

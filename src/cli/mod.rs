@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+mod agent_tools;
 mod agents;
 mod assemble;
 mod completions;

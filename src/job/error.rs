@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::JobId;
+use super::{JobId, RawJson};
 
 /// Why a job failed, as producers match on it. These names never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,6 +112,9 @@ pub struct JobError {
     /// attempt.
     #[serde(skip)]
     pub deferred: bool,
+    /// What someone has to agree to before the job goes on; always deferred.
+    #[serde(skip)]
+    pub pending: Option<Box<RawJson>>,
 }
 
 impl JobError {
@@ -126,7 +129,17 @@ impl JobError {
             details: Map::new(),
             retry_after: None,
             deferred: false,
+            pending: None,
         }
+    }
+
+    /// Nothing failed: the job waits until someone has agreed to `pending`, or refused. It unwinds whatever runs and
+    /// goes on no record, so that the job comes by the same place again.
+    #[must_use]
+    pub fn parked(pending: RawJson) -> Self {
+        let message = "a call waits for approval: see pending at GET /v1/jobs/{id}, and approve or reject it";
+        let error = Self::new(ErrorCode::HandoffFailed, message).with_retryable(true);
+        Self { deferred: true, pending: Some(Box::new(pending)), ..error }
     }
 
     /// Says whether another attempt may help.

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
 use url::Url;
 
 use super::{
-    Client, Lookup, Method, Policy, Request, Response, Route, SystemLookup, build,
+    Client, Lookup, Method, Policy, Request, Response, Route, Streamed, SystemLookup, build,
     policy::blocked,
     resolver::{Guard, Refused},
 };
@@ -92,7 +92,25 @@ impl Egress {
         }
     }
 
+    /// Sends a request and gives the answer as it comes, following redirects. The request's time is for the head.
+    ///
+    /// # Errors
+    /// As [`Egress::fetch`]; the body has errors of its own.
+    pub async fn open(&self, request: &Request) -> Result<Streamed, JobError> {
+        match tokio::time::timeout(request.timeout, self.exchange(request)).await {
+            Ok(Ok(exchanged)) => Ok(Streamed::new(exchanged.answer, request.max_bytes)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(timed_out(request.timeout)),
+        }
+    }
+
     async fn follow(&self, request: &Request) -> Result<Response, JobError> {
+        let Exchanged { answer, url, method } = self.exchange(request).await?;
+        read(answer, url, method, request.max_bytes).await
+    }
+
+    /// The answer that is no redirect.
+    async fn exchange(&self, request: &Request) -> Result<Exchanged, JobError> {
         let (mut url, mut route) = self.policy.parse(&request.url)?;
         if !request.params.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.params);
@@ -105,7 +123,7 @@ impl Egress {
             let client = if route == Route::Open { &self.open } else { &self.guarded };
             let answer = send(client, method, &url, &headers, body.clone()).await?;
             let Some(next) = redirect_target(&url, &answer)? else {
-                return read(answer, url, method, request.max_bytes).await;
+                return Ok(Exchanged { answer, url, method });
             };
             let next_route = self.policy.decide(&next)?;
             if next.origin() != url.origin() {
@@ -121,6 +139,13 @@ impl Egress {
         }
         Err(failed(format!("more than {} redirects, the last to {}", self.max_redirects, shown(&url))))
     }
+}
+
+/// An answer whose body has not been read, with where it came from and how it was asked for.
+struct Exchanged {
+    answer: reqwest::Response,
+    url: Url,
+    method: Method,
 }
 
 async fn send(

@@ -5,21 +5,25 @@
 //! operator names in the configuration, the model endpoint and the orchestrator, which may well be inside.
 
 mod address;
+mod credentials;
 mod egress;
 mod message;
 mod own;
 mod policy;
 mod resolver;
+mod streamed;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Once, time::Duration};
 
 pub use address::refusal;
+pub use credentials::Credentials;
 pub use egress::Egress;
 pub use message::{Method, Request, Response};
 pub use policy::{Policy, Route};
 pub use resolver::{Lookup, SystemLookup};
+pub use streamed::{BodyBroke, Streamed};
 
 /// An HTTP client. Other rooms hold one, and only this room makes one.
 pub type Client = reqwest::Client;

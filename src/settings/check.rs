@@ -13,6 +13,9 @@ pub(super) fn faults(settings: &Settings) -> Vec<String> {
     queue(settings, &mut faults);
     bounds(settings, &mut faults);
     urls(settings, &mut faults);
+    if let Err(fault) = auth_profiles(settings) {
+        faults.push(fault);
+    }
     faults
 }
 
@@ -160,4 +163,28 @@ fn urls(settings: &Settings, faults: &mut Vec<String>) {
             _ => faults.push(format!("{key}: must be an http:// or https:// address, found {url:?}")),
         }
     }
+}
+
+fn auth_profiles(settings: &Settings) -> Result<(), String> {
+    for (name, profile) in &settings.egress.auth_profiles {
+        let key = format!("egress.auth_profiles.{name}");
+        if profile.hosts.is_empty() {
+            return Err(format!("{key}.hosts: is empty: name the hosts that may see this credential"));
+        }
+        for host in &profile.hosts {
+            let whole = if host.contains("://") { host.clone() } else { format!("https://{host}") };
+            let fits = url::Url::parse(&whole).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" && url.query().is_none()
+            });
+            if !fits || host.contains('*') {
+                return Err(format!("{key}.hosts: {host:?} is no host, host:port or http://host"));
+            }
+        }
+        let (pair, login) = (profile.header.is_some(), profile.username.is_some());
+        let forms = [profile.bearer.is_some(), pair, login].iter().filter(|given| **given).count();
+        if forms != 1 || pair != profile.value.is_some() || login != profile.password.is_some() {
+            return Err(format!("{key}: give exactly one of bearer, header with value, or username with password"));
+        }
+    }
+    Ok(())
 }

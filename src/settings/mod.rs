@@ -17,9 +17,9 @@ use crate::job::in_plain_words;
 pub use raw::{Env, environment, expand_variables};
 pub use secret::Secret;
 pub use sections::{
-    Aggregation, Breaker, Egress, Embeddings, EmbeddingsProvider, Http, Intake, Intent, ListIntake, Llm, LlmModel,
-    LogFormat, Network, Orchestrator, Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results,
-    Retry, Routing, RunPatchMode, Settings, Store, StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
+    Aggregation, AuthProfile, Breaker, Egress, Embeddings, EmbeddingsProvider, Http, Intake, Intent, ListIntake, Llm,
+    LlmModel, LogFormat, Network, Orchestrator, Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind,
+    Results, Retry, Routing, RunPatchMode, Settings, Store, StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
 };
 
 /// Everything that is wrong with the configuration, one line each, naming the key.

@@ -423,6 +423,21 @@ section! {
         ports: Vec<u16> = vec![80, 443],
         max_redirects: u32 = 5,
         connect_timeout_secs: u64 = 10,
+        /// Who we are at which hosts, by name.
+        auth_profiles: BTreeMap<String, AuthProfile> = BTreeMap::new(),
+    }
+}
+
+section! {
+    /// A credential and the hosts it is for. Exactly one of `bearer`, `header` with `value`, `username` with `password`.
+    AuthProfile {
+        /// `api.example.com`, `api.example.com:8443`, or with `http://` where it may travel unencrypted.
+        hosts: Vec<String> = Vec::new(),
+        bearer: Option<Secret> = None,
+        header: Option<String> = None,
+        value: Option<Secret> = None,
+        username: Option<String> = None,
+        password: Option<Secret> = None,
     }
 }
 

@@ -98,6 +98,31 @@ fn a_missing_variable_is_named() {
 }
 
 #[test]
+fn a_credential_is_bound_to_hosts_and_has_one_form() {
+    let rows = [
+        ("{hosts: [api.example.com], bearer: t}", None),
+        ("{hosts: ['api.example.com:8443', 'http://127.0.0.1:9'], header: X-Key, value: v}", None),
+        ("{hosts: [h], username: u, password: p}", None),
+        ("{bearer: t}", Some("p.hosts: is empty")),
+        ("{hosts: ['*.example.com'], bearer: t}", Some("is no host")),
+        ("{hosts: ['h/path'], bearer: t}", Some("is no host")),
+        ("{hosts: ['ftp://h'], bearer: t}", Some("is no host")),
+        ("{hosts: [h]}", Some("exactly one of")),
+        ("{hosts: [h], bearer: t, username: u, password: p}", Some("exactly one of")),
+        ("{hosts: [h], header: X-Key}", Some("exactly one of")),
+        ("{hosts: [h], username: u}", Some("exactly one of")),
+    ];
+    for (profile, fault) in rows {
+        let loaded = load(&format!("egress: {{auth_profiles: {{p: {profile}}}}}"), &[]);
+        match (loaded, fault) {
+            (Ok(settings), None) => assert!(!settings.shown().contains("bearer\":\"t"), "{profile}"),
+            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{profile}: {error}"),
+            (loaded, _) => panic!("{profile}: {loaded:?}"),
+        }
+    }
+}
+
+#[test]
 fn secrets_do_not_show() {
     let settings = load("llm: {api_key: sk-canary}\nhttp: {token: canary}", &[]).unwrap();
     assert!(!format!("{settings:?}").contains("canary"));

@@ -206,6 +206,20 @@ impl Journal {
         Ok(names.any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))))
     }
 
+    /// Puts the value of a step on record that is still to come: a decision made outside. One that is there already
+    /// stays.
+    pub async fn give<T: Serialize>(&self, step: &str, meter: &Meter, value: &T) -> Result<(), JobError> {
+        let mut recorded = self.recorded.lock().await;
+        let recorded = self.loaded(&mut recorded, meter).await?;
+        if recorded.steps.contains_key(step) {
+            return Ok(());
+        }
+        let value = RawJson::of(value);
+        self.append(&Line::Step { step: step.to_owned(), value: value.clone(), spend: meter.spend() }).await?;
+        recorded.steps.entry(step.to_owned()).or_default().push_back(value);
+        Ok(())
+    }
+
     /// What is on record for `step`. In a replay there is always an answer.
     async fn take(&self, step: &str, meter: &Meter) -> Result<Option<RawJson>, JobError> {
         let mut recorded = self.recorded.lock().await;

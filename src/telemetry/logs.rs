@@ -17,7 +17,8 @@ pub struct FilterError(String);
 /// Starts logging to standard error as `telemetry.log` and `telemetry.format` say. A second call in one
 /// process only checks the filter.
 pub fn init(settings: &Telemetry) -> Result<(), FilterError> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|e| FilterError(e.to_string()))?;
+    // The MCP library repeats messages of servers in its own lines.
+    let filter = EnvFilter::try_new(format!("rmcp=off,{}", settings.log)).map_err(|e| FilterError(e.to_string()))?;
     let ansi = settings.format == LogFormat::Text && io::stderr().is_terminal();
     let writer = Escaping { ansi, inner: io::stderr };
     let registry = tracing_subscriber::registry().with(filter);

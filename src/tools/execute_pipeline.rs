@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Sources, Tool, ToolContext, ToolEnd, ToolOutput, fetch::Fetcher};
+use super::{Effect, Sources, Tool, ToolContext, ToolEnd, ToolOutput, fetch::Fetcher};
 use crate::{
     job::{ErrorCode, Event, EventKind, JobError, Lane, Preview, RawJson},
     llm::ToolSpec,
@@ -187,6 +187,11 @@ impl Tool for ExecutePipeline {
     fn only_reads(&self, arguments: &RawJson) -> bool {
         let plan = Arguments::read(arguments).ok().and_then(|read| Plan::parse(&read.pipeline, &self.limits).ok());
         plan.is_none_or(|plan| plan.only_reads())
+    }
+
+    /// What it fetches is on record, with its content.
+    fn effect(&self, arguments: &RawJson) -> Effect {
+        if self.only_reads(arguments) { Effect::Reads } else { Effect::Repeatable }
     }
 
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

@@ -2,8 +2,13 @@
 
 mod execute_pipeline;
 mod fetch;
+mod gate;
+pub mod mcp;
+mod names;
+mod openapi;
 mod patch_workflow;
 mod promoted;
+mod search;
 mod sources;
 
 use std::time::{Duration, Instant};
@@ -12,8 +17,12 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use execute_pipeline::ExecutePipeline;
+pub use gate::{Decision, Gate, PendingCall, decide, is_call};
+pub use names::{Names, function_name};
+pub use openapi::{KnownOperations, OpenApiAction};
 pub use patch_workflow::{Commit, PatchWorkflow, Pending};
 pub use promoted::{CallTool, SearchTools};
+pub use search::{FindTools, Offered, SearchSource, ToolHit};
 pub use sources::Sources;
 
 use crate::{
@@ -95,18 +104,22 @@ impl Default for ToolBounds {
     }
 }
 
+/// What a call does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It changes nothing anywhere.
+    Reads,
+    /// It may be made again with the same arguments: it is idempotent, or keeps its own record.
+    Repeatable,
+    /// It has consequences that a second call would have again.
+    Once,
+}
+
 /// A tool.
 #[async_trait]
 pub trait Tool: Send + Sync {
     /// How it is offered. The same bytes every time, so that the provider's prompt cache is hit.
     fn spec(&self) -> &ToolSpec;
-
-    /// Whether this call changes nothing anywhere: such calls of one turn run side by side. Arguments that cannot be
-    /// read do nothing either.
-    fn only_reads(&self, arguments: &RawJson) -> bool {
-        let _ = arguments;
-        false
-    }
 
     /// Whether an agent may call it by itself.
     fn permission(&self) -> Permission {
@@ -116,6 +129,18 @@ pub trait Tool: Send + Sync {
     /// What one call by an agent may take.
     fn bounds(&self) -> ToolBounds {
         ToolBounds::default()
+    }
+
+    /// Whether this call changes nothing anywhere: such calls of one turn run side by side. Arguments that cannot be
+    /// read do nothing either.
+    fn only_reads(&self, arguments: &RawJson) -> bool {
+        let _ = arguments;
+        false
+    }
+
+    /// What this call does to the world.
+    fn effect(&self, arguments: &RawJson) -> Effect {
+        if self.only_reads(arguments) { Effect::Reads } else { Effect::Once }
     }
 
     /// Does it.

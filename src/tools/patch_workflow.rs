@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
 
-use super::{Tool, ToolContext, ToolEnd, ToolOutput};
+use super::{Effect, Tool, ToolContext, ToolEnd, ToolOutput};
 use crate::{
     job::{ErrorCode, Job, JobError, Lane, PatchTarget, Preview, RawJson},
     llm::ToolSpec,
@@ -311,6 +311,11 @@ impl PatchWorkflow {
 impl Tool for PatchWorkflow {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    /// It keeps its own record, and looks before it sends again.
+    fn effect(&self, _: &RawJson) -> Effect {
+        Effect::Repeatable
     }
 
     /// Prepares, then sends or waits for approval. What was prepared and that it is about to be sent go on record

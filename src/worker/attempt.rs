@@ -10,7 +10,7 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Runner,
+    Runner, approval,
     promote::{self, Known},
 };
 use crate::{
@@ -125,13 +125,13 @@ async fn lane(
     let decided = decide(runner, job, at_hand, &mut known, journal, &quiet).await?;
     tell(&decided, around);
     let intent = &*notes.intent.insert(decided);
-    if let Some(pending) = approval(around, journal, meter).await? {
+    if let Some(pending) = approval::decided(around.approval, journal, meter).await? {
         return approved(runner, &pending, &tool_context, &mut notes.record).await;
     }
     let on_text = |text: &str| (around.emit)(Event::new(EventKind::Token).with("text", text));
     if intent.intent == IntentKind::Handoff {
         let around = handoff::Surroundings { tool_context, quiet };
-        return runner.handoffs.run(job, around, &mut notes.record).await;
+        return approval::parked(runner.handoffs.run(job, around, &mut notes.record).await);
     }
     let stage = Stage { runner, intent, ready, known, columns, session, tool_context };
     let end = stage.run(CallContext { on_text: Some(&on_text), ..quiet }, &mut notes.record).await;
@@ -264,21 +264,6 @@ fn node_ids(job: &Job) -> Vec<String> {
 pub(super) fn asks_model(runner: &Runner, job: &Job) -> bool {
     runner.model.is_some() && lanes::ready_plan(job).is_none()
 }
-
-/// What was approved of a job that waited for it. On record, for a replay.
-async fn approval(around: &Surroundings<'_>, journal: &Journal, meter: &Meter) -> Result<Option<RawJson>, JobError> {
-    match around.approval {
-        Some(approval) => {
-            let pending = async { Ok(approval.pending.clone()) };
-            journal.step(APPROVED, meter, pending).await.map(Some)
-        }
-        None if journal.replays() => journal.peek(APPROVED, meter).await,
-        None => Ok(None),
-    }
-}
-
-/// The journal's name for an approval.
-const APPROVED: &str = "approved";
 
 fn tell(decided: &Intent, around: &Surroundings<'_>) {
     (around.emit)(

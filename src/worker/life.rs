@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Runner,
+    Runner, approval,
     attempt::{Notes, Surroundings, attempt},
     conclude::{self, Times},
     deferral, retry,
@@ -79,7 +79,7 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     emit(Event::new(EventKind::Started).with("attempt", delivery.attempt).with("crashes", delivery.crashes));
     let (meter, mut notes) = (Meter::of(job), Notes::default());
     let outcome = match &delivery.approval {
-        Some(approval) if !approval.approved => {
+        Some(approval) if approval::ends_the_job(approval) => {
             Err(JobError::new(ErrorCode::Cancelled, "the change was rejected by the person asked for approval"))
         }
         approval => {

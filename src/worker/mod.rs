@@ -1,5 +1,6 @@
 //! The pool of workers, and one job's life.
 
+mod approval;
 mod attempt;
 mod conclude;
 mod deferral;
@@ -101,7 +102,7 @@ impl Runner {
         let end = match end {
             Ok(LaneEnd::Parked(_)) => Err(JobError::new(
                 ErrorCode::InvalidJob,
-                "a change that requires approval needs the queue, where it can wait: submit the job, or ask for a dry_run",
+                "what requires approval needs the queue, where it can wait: submit the job, or ask for a dry_run of a change",
             )),
             end => end,
         };

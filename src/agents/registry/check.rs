@@ -4,6 +4,9 @@ use rustc_hash::FxHashMap;
 
 use super::{Agent, Registry, Strategy, TRANSFER_PREFIX, ToolRef};
 
+/// Longest name of an MCP server: there must be room for the names of its tools.
+const MAX_SERVER_CHARS: usize = 32;
+
 /// Notes everything that does not fit together.
 pub(super) fn check(registry: &Registry, faults: &mut Vec<String>) {
     duplicates(registry, faults);
@@ -23,6 +26,21 @@ pub(super) fn check(registry: &Registry, faults: &mut Vec<String>) {
         }
     }
     pools(registry, faults);
+    servers(registry, faults);
+}
+
+/// The names of servers begin the names of their tools, which must tell whose they are.
+fn servers(registry: &Registry, faults: &mut Vec<String>) {
+    for name in registry.mcp_servers.keys() {
+        let long = name.len() > MAX_SERVER_CHARS;
+        if long || name.contains("__") || name.ends_with('_') || blurred(name).starts_with(TRANSFER_PREFIX) {
+            faults.push(format!(
+                "mcp_servers.{name}: tool-name collision: a name of at most {MAX_SERVER_CHARS} characters that holds no \
+                 `__`, does not end in `_` and does not begin with {TRANSFER_PREFIX} is needed, since it begins the names \
+                 of the server's tools"
+            ));
+        }
+    }
 }
 
 /// Names as a model may blur them: the transfer to `a-b` and the one to `a_b` must not be mistaken for each other.

@@ -107,6 +107,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number from 0.
+    pub(super) fn count_or_zero(&mut self, key: &'static str) -> Option<u32> {
+        if self.members.get(key).and_then(Value::as_u64) == Some(0) {
+            self.take(key);
+            return Some(0);
+        }
+        self.count(key)
+    }
+
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Value> {
         match self.take(key) {
             None => Vec::new(),

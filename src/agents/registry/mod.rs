@@ -6,6 +6,7 @@ mod live;
 mod read;
 #[cfg(test)]
 mod tests;
+mod using;
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use live::LiveRegistry;
+pub(in crate::agents) use using::MAX_PATTERN_BYTES;
 
 use crate::settings::{Env, Secret};
 
@@ -117,10 +119,49 @@ pub struct Agent {
     pub max_tokens: Option<u32>,
     /// What it may use.
     pub tools: Vec<ToolRef>,
+    /// Those of them whose every call waits for approval.
+    pub approvals: Vec<ToolRef>,
+    /// What is checked before and after it speaks.
+    pub guardrails: Guardrails,
     /// Whom it may pass control to.
     pub handoffs: Vec<HandoffTarget>,
     /// For pools that choose by capability.
     pub capabilities: Vec<String>,
+}
+
+/// What is checked before an agent speaks, and what it said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Guardrails {
+    /// Over what it is asked.
+    pub input: Vec<Guardrail>,
+    /// Over what it answers.
+    pub output: Vec<Guardrail>,
+}
+
+/// One check. A text that fails it ends the run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Guardrail {
+    /// Of people's choice, else its kind and place.
+    pub name: String,
+    /// What is checked.
+    pub rule: Rule,
+}
+
+/// What a guardrail checks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// A regular expression that must not match anywhere.
+    Pattern(String),
+    /// A JSON Schema that the text, read as JSON, must fit.
+    Schema(serde_json::Value),
+    /// A rule in words, which a model applies.
+    Check {
+        /// The rule.
+        rule: String,
+        /// Who applies it; the configured default where absent.
+        model: Option<String>,
+    },
 }
 
 /// How to reach an MCP server: either `command` or `url` is set.
@@ -140,6 +181,14 @@ pub struct McpServer {
     pub pin: Option<String>,
     /// Tools that wait for approval before each call.
     pub approval: Vec<String>,
+    /// Where the program runs; where this process runs, if absent.
+    pub cwd: Option<String>,
+    /// Address space of the program in MiB, at most.
+    pub memory_mb: Option<u32>,
+    /// One of `egress.auth_profiles`, for a server with `url`.
+    pub auth_profile: Option<String>,
+    /// How long it stays when no run needs it, in seconds.
+    pub idle_secs: u32,
 }
 
 /// One level of escalation.
@@ -252,6 +301,23 @@ impl Registry {
     #[must_use]
     pub fn agent(&self, id: &str) -> Option<&Agent> {
         self.agents.iter().find(|agent| agent.id == id)
+    }
+
+    /// Whether calls of a tool wait for approval: where any agent of the file says so, or its server, since what a call
+    /// does is the same whoever makes it.
+    #[must_use]
+    pub fn asks(&self, tool: &ToolRef) -> bool {
+        let by_server = match tool {
+            ToolRef::Mcp { server, tool: Some(tool) } => {
+                self.mcp_servers.get(server).is_some_and(|server| server.approval.contains(tool))
+            }
+            _ => false,
+        };
+        let named = |named: &ToolRef| match (named, tool) {
+            (ToolRef::Mcp { server, tool: None }, ToolRef::Mcp { server: of, .. }) => server == of,
+            (named, tool) => named == tool,
+        };
+        by_server || self.agents.iter().flat_map(|agent| &agent.approvals).any(named)
     }
 
     /// Every tag that some agent has, each once, in the order of the file.

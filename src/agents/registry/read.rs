@@ -3,13 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Agent, BUILT_IN_TOOLS, HandoffTarget, History, MAX_ID_CHARS, McpServer, Pool, Registry, Strategy, Tier, ToolRef,
+    Agent, HandoffTarget, History, MAX_ID_CHARS, Pool, Registry, Strategy, Tier,
     fields::{Fields, short},
+    using::{guardrails, mcp_server, tools},
 };
 use crate::settings::{Env, expand_variables};
-
-/// Longest call of an MCP tool where the file says nothing, in seconds.
-const MCP_TIMEOUT_SECS: u32 = 60;
 
 pub(super) fn read(text: &str, env: &Env, faults: &mut Vec<String>) -> Registry {
     let document: Value = match serde_saphyr::from_str(text) {
@@ -69,6 +67,7 @@ fn agent(index: usize, value: Value, faults: &mut Vec<String>) -> Option<Agent> 
     if missing {
         fields.fault("id", "is missing: every agent needs one");
     }
+    let (tools, approvals) = tools(&mut fields);
     let agent = Agent {
         name: fields.text("name").filter(|name| !name.is_empty()).or_else(|| id.clone()).unwrap_or_default(),
         id: id.clone().unwrap_or_default(),
@@ -80,7 +79,9 @@ fn agent(index: usize, value: Value, faults: &mut Vec<String>) -> Option<Agent> 
         model: fields.text("model").filter(|model| !model.is_empty()),
         temperature: fields.number("temperature", 0.0, 2.0),
         max_tokens: fields.count("max_tokens"),
-        tools: tools(&mut fields),
+        tools,
+        approvals,
+        guardrails: guardrails(&mut fields),
         handoffs: handoffs(&mut fields),
         capabilities: fields.texts("capabilities"),
     };
@@ -106,33 +107,6 @@ fn tags(fields: &mut Fields<'_>) -> Vec<String> {
         }
     }
     tags
-}
-
-fn tools(fields: &mut Fields<'_>) -> Vec<ToolRef> {
-    let mut tools: Vec<ToolRef> = Vec::new();
-    for name in fields.texts("tools") {
-        let tool = match name.strip_prefix("mcp:") {
-            Some(rest) => {
-                let (server, tool) = rest.split_once('/').map_or((rest, None), |(server, tool)| (server, Some(tool)));
-                if server.is_empty() || tool.is_some_and(str::is_empty) {
-                    fields.fault("tools", format_args!("{name:?} must read mcp:<server> or mcp:<server>/<tool>"));
-                    continue;
-                }
-                ToolRef::Mcp { server: server.into(), tool: tool.map(str::to_owned) }
-            }
-            None if BUILT_IN_TOOLS.contains(&name.as_str()) => ToolRef::BuiltIn(name),
-            None => {
-                let known = BUILT_IN_TOOLS.join(", ");
-                fields
-                    .fault("tools", format_args!("unknown tool {name:?}; known are {known}, and mcp:<server>/<tool>"));
-                continue;
-            }
-        };
-        if !tools.contains(&tool) {
-            tools.push(tool);
-        }
-    }
-    tools
 }
 
 fn handoffs(fields: &mut Fields<'_>) -> Vec<HandoffTarget> {
@@ -171,42 +145,6 @@ fn handoff(path: String, value: Value, faults: &mut Vec<String>) -> Option<Hando
     }
     fields.finish();
     target
-}
-
-fn mcp_server(path: String, value: Value, faults: &mut Vec<String>) -> McpServer {
-    let mut fields = Fields::of(path, value, faults);
-    let server = McpServer {
-        command: fields.texts("command"),
-        env: fields.secrets("env"),
-        url: fields.text("url"),
-        headers: fields.secrets("headers"),
-        timeout_secs: fields.count("timeout_secs").unwrap_or(MCP_TIMEOUT_SECS).into(),
-        pin: fields.text("pin"),
-        approval: fields.texts("approval"),
-    };
-    match (&server.url, server.command.is_empty()) {
-        (None, true) => fields.fault("", "needs `command` (a list: program and arguments) or `url`"),
-        (Some(_), false) => fields.fault("", "has both `command` and `url`: keep one"),
-        (Some(url), true) if !is_http(url) => {
-            fields.fault("url", format_args!("must be an http:// or https:// address, found {url:?}"));
-        }
-        (Some(_), true) if !server.env.is_empty() => fields.fault("env", "belongs to servers with `command`"),
-        (None, false) if !server.headers.is_empty() => fields.fault("headers", "belongs to servers with `url`"),
-        _ => {}
-    }
-    if server.pin.as_deref().is_some_and(|pin| !is_pin(pin)) {
-        fields.fault("pin", "must read sha256:<64 hex digits>");
-    }
-    fields.finish();
-    server
-}
-
-fn is_http(url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-}
-
-fn is_pin(pin: &str) -> bool {
-    pin.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn tier_set(path: String, value: Value, faults: &mut Vec<String>) -> Vec<Tier> {

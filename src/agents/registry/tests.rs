@@ -52,6 +52,38 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
+fn tools_approvals_and_guardrails_are_read() {
+    let text = r#"
+agents:
+  - id: a
+    tools: [search_tools, {tool: "mcp:m/send", approval: required}, {tool: openapi_action}]
+    guardrails: {input: [{pattern: "(?i)iban", name: no-iban}], output: [{schema: {type: object}}, {check: is polite, model: m}]}
+  - {id: b, tools: [{tool: "mcp:db", approval: required}, "mcp:m"]}
+mcp_servers:
+  m: {command: [x], idle_secs: 0, cwd: /srv, memory_mb: 64, approval: [delete]}
+  db: {url: "https://h/mcp", auth_profile: p}
+"#;
+    let registry = Registry::parse(text, &env()).unwrap();
+    let agent = registry.agent("a").unwrap();
+    assert_eq!(
+        agent.tools.iter().map(ToolRef::text).collect::<Vec<_>>(),
+        ["search_tools", "mcp:m/send", "openapi_action"]
+    );
+    assert_eq!(agent.guardrails.input[0].name, "no-iban");
+    let names: Vec<&str> = agent.guardrails.output.iter().map(|rail| rail.name.as_str()).collect();
+    assert_eq!(names, ["schema-1", "check-2"]);
+    let server = &registry.mcp_servers["m"];
+    assert_eq!((server.idle_secs, server.cwd.as_deref(), server.memory_mb), (0, Some("/srv"), Some(64)));
+    let of = |server: &str, tool: &str| ToolRef::Mcp { server: server.into(), tool: Some(tool.into()) };
+    for (tool, asks) in
+        [(of("m", "send"), true), (of("m", "delete"), true), (of("m", "read"), false), (of("db", "x"), true)]
+    {
+        assert_eq!(registry.asks(&tool), asks, "{tool:?}");
+    }
+    assert!(!registry.asks(&ToolRef::BuiltIn("search_tools".into())));
+}
+
+#[test]
 fn an_empty_list_of_agents_is_a_registry() {
     assert!(Registry::parse("agents: []", &env()).unwrap().agents.is_empty());
 }
@@ -116,6 +148,54 @@ fn every_fault_is_found_and_names_its_place() {
         ("".into(), &["agents: is missing"]),
         ("just words".into(), &["must be a mapping"]),
     ];
+    check_faults(rows);
+}
+
+#[test]
+fn faults_of_what_agents_use_name_their_place() {
+    let rows: &[(String, &[&str])] = &[
+        ("agents: [{id: a, tools: [{approval: required}]}]".into(), &["agents[a].tools[0].tool: is missing"]),
+        (
+            "agents: [{id: a, tools: [{tool: search_tools, approval: maybe}]}]".into(),
+            &["tools[0].approval: must be required or none"],
+        ),
+        ("agents: [{id: a, tools: [{tool: search_tools, aproval: none}]}]".into(), &["did you mean `approval`?"]),
+        ("agents: [{id: a, tools: [7]}]".into(), &["agents[a].tools[0]: must be text, found 7"]),
+        ("agents: [{id: a, guardrails: {input: [{}]}}]".into(), &["guardrails.input[0]: needs exactly one of"]),
+        (
+            "agents: [{id: a, guardrails: {output: [{pattern: '('}]}}]".into(),
+            &["output[0].pattern: is no regular expression"],
+        ),
+        (
+            "agents: [{id: a, guardrails: {output: [{pattern: 'x{1000}{1000}'}]}}]".into(),
+            &["output[0].pattern: is no regular expression"],
+        ),
+        ("agents: [{id: a, guardrails: {output: [{pattern: x, check: polite}]}}]".into(), &["needs exactly one of"]),
+        (
+            "agents: [{id: a, guardrails: {output: [{schema: {type: 7}}]}}]".into(),
+            &["output[0].schema: is no JSON Schema"],
+        ),
+        ("agents: [{id: a, guardrails: {outputs: []}}]".into(), &["did you mean `output`?"]),
+        ("{agents: [], mcp_servers: {a__b: {command: [x]}}}".into(), &["mcp_servers.a__b: tool-name collision"]),
+        ("{agents: [], mcp_servers: {a_: {command: [x]}}}".into(), &["mcp_servers.a_: tool-name collision"]),
+        (
+            "{agents: [], mcp_servers: {transfer-to-x: {command: [x]}}}".into(),
+            &["mcp_servers.transfer-to-x: tool-name collision"],
+        ),
+        (
+            "{agents: [], mcp_servers: {m: {command: [x], auth_profile: p}}}".into(),
+            &["m.auth_profile: belongs to servers with `url`"],
+        ),
+        ("{agents: [], mcp_servers: {m: {url: \"https://h\", cwd: /}}}".into(), &["belong to servers with `command`"]),
+        (
+            "{agents: [], mcp_servers: {m: {command: [x], idle_secs: -1}}}".into(),
+            &["mcp_servers.m.idle_secs: must be a whole number"],
+        ),
+    ];
+    check_faults(rows);
+}
+
+fn check_faults(rows: &[(String, &[&str])]) {
     for (text, expected) in rows {
         let error = Registry::parse(text, &env()).expect_err(text).to_string();
         for part in *expected {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{LaneEnd, Record};
 use crate::{
     agents::{
-        self, Cast, Conversations, DelegateToAgent, Execution, LiveRegistry, Loans, Made, Pools, Registry, Router,
-        RunBounds, Stage, Trail, TrailEntry, TrailStore, WallClock,
+        self, Agent, Cast, Conversations, DelegateToAgent, Execution, LiveRegistry, Loans, Made, Pools, Registry,
+        Router, RunBounds, Stage, Toolbox, Trail, TrailEntry, TrailStore, WallClock,
     },
     job::{ErrorCode, Handoff, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},
@@ -33,6 +33,8 @@ pub struct Handoffs {
     pub model: Option<Arc<dyn ChatModel>>,
     /// The built-in tools that agents may name.
     pub tools: Vec<Arc<dyn Tool>>,
+    /// What else they may name.
+    pub toolbox: Arc<Toolbox>,
     /// Chooses among several.
     pub pools: Arc<Pools>,
     /// Conversations that go on.
@@ -249,18 +251,22 @@ impl Handoffs {
         })
     }
 
-    /// The tools that agents of this run may name.
-    fn tools_with(&self, registry: &Arc<Registry>, model: &Arc<dyn ChatModel>) -> Vec<Arc<dyn Tool>> {
-        let delegate = DelegateToAgent::new(
-            registry.clone(),
-            model.clone(),
-            self.tools.clone(),
-            self.pools.clone(),
-            self.options.agent,
-        );
-        let mut tools = self.tools.clone();
+    /// The tools of a run in which `agents` may come to speak.
+    async fn tools_for(
+        &self,
+        frame: &Frame<'_>,
+        agents: &[&Agent],
+        model: &Arc<dyn ChatModel>,
+        made: &mut Made,
+    ) -> Result<Vec<Arc<dyn Tool>>, JobError> {
+        let registry = &frame.registry;
+        let kit = self.toolbox.kit(registry, agents, &self.tools, &frame.around.tool_context).await?;
+        made.warnings.extend(kit.warnings);
+        let (pools, bounds) = (self.pools.clone(), self.options.agent);
+        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), kit.tools.clone(), pools, bounds);
+        let mut tools = kit.tools;
         tools.push(Arc::new(delegate));
-        tools
+        Ok(tools)
     }
 
     fn stage<'a>(

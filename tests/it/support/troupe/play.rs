@@ -275,6 +275,7 @@ fn lane(row: &Row, store: SharedStore, model: Option<Arc<dyn ChatModel>>, log: &
         trail: TrailStore::new(store.clone(), HOUR),
         model,
         tools: tools.to_vec(),
+        toolbox: crate::support::tools::no_toolbox(),
         pools: Arc::new(Pools::new(store.clone(), HOUR)),
         conversations: Conversations::new(store, HOUR),
         options: HandoffOptions {

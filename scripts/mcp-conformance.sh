@@ -1,0 +1,28 @@
+#!/bin/sh
+# The MCP conformance suite's client scenarios against our client. Needs npm; what it fetches stays in target/.
+set -eu
+cd "$(dirname "$0")/.."
+dir=target/mcp-conformance
+suite=$dir/node_modules/@modelcontextprotocol/conformance/dist/index.js
+mkdir -p "$dir"
+# The suite needs node 22; where an older one is installed, npm brings one.
+node=node
+if [ ! -f "$suite" ]; then
+    npm install --silent --no-audit --no-fund --prefix "$dir" @modelcontextprotocol/conformance@0.1.16
+fi
+if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 22 ? 0 : 1)'; then
+    [ -x "$dir/node_modules/node/bin/node" ] || npm install --silent --no-audit --no-fund --prefix "$dir" node@22
+    node=$PWD/$dir/node_modules/node/bin/node
+fi
+cargo build --locked --example mcp_conformance
+client=$PWD/target/debug/examples/mcp_conformance
+failed=
+for scenario in ${SCENARIOS:-initialize tools_call sse-retry}; do
+    if (cd "$dir" && "$node" "${suite#"$dir"/}" client --command "$client" --scenario "$scenario") >"$dir/$scenario.log" 2>&1; then
+        echo "pass $scenario"
+    else
+        echo "FAIL $scenario (see $dir/$scenario.log)"
+        failed=1
+    fi
+done
+[ -z "$failed" ]

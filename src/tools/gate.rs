@@ -1,0 +1,159 @@
+//! What stands before every tool of an agent: someone's approval where it is needed, and that a call with lasting
+//! effect is made once.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, Permission, Tool, ToolBounds, ToolContext, ToolEnd};
+use crate::{
+    job::{ErrorCode, JobError, Meter, RawJson},
+    llm::ToolSpec,
+    store::Journal,
+};
+
+/// Tells a call that waits from a patch that waits.
+const KIND: &str = "tool_call";
+
+/// A call that waits for someone's decision, as it is shown and kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PendingCall {
+    /// Always `tool_call`.
+    pub kind: String,
+    /// The tool, as it was offered.
+    pub tool: String,
+    /// What it would be called with.
+    pub arguments: RawJson,
+    /// What the tool itself prepared, where it did: of a patch the operations and their effects.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prepared: Option<RawJson>,
+    /// Where the call stands in the job: the decision is for this place alone.
+    pub step: String,
+}
+
+/// What was decided about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Whether it may be made.
+    pub approved: bool,
+}
+
+/// Whether what waited was a call of an agent.
+#[must_use]
+pub fn is_call(pending: &RawJson) -> bool {
+    pending.read::<PendingCall>().is_ok_and(|pending| pending.kind == KIND)
+}
+
+/// Puts a decision on record, before the run comes by the place where the call waits.
+///
+/// # Errors
+/// `internal` when the journal cannot be written.
+pub async fn decide(pending: &RawJson, approved: bool, journal: &Journal, meter: &Meter) -> Result<(), JobError> {
+    let pending: PendingCall = pending.read().map_err(|error| {
+        JobError::new(ErrorCode::Internal, format!("what was decided about cannot be read: {error}"))
+            .with_retryable(false)
+    })?;
+    journal.give(&pending.step, meter, &Decision { approved }).await
+}
+
+/// A tool behind its gate.
+pub struct Gate {
+    inner: Arc<dyn Tool>,
+    asks: bool,
+}
+
+impl Gate {
+    /// Puts `inner` behind a gate; with `asks` every call waits for approval first.
+    #[must_use]
+    pub fn before(inner: Arc<dyn Tool>, asks: bool) -> Arc<dyn Tool> {
+        let asks = asks || inner.permission() == Permission::Approval;
+        Arc::new(Self { inner, asks })
+    }
+
+    /// The decision about this call, or the parking that waits for one.
+    async fn allowed(
+        &self,
+        what: &str,
+        arguments: &RawJson,
+        prepared: Option<RawJson>,
+        context: &ToolContext<'_>,
+    ) -> Result<(), JobError> {
+        let step = format!("{}{what}", context.step);
+        let tool = self.inner.spec().name.clone();
+        let ask = async {
+            let pending =
+                PendingCall { kind: KIND.into(), tool, arguments: arguments.clone(), prepared, step: step.clone() };
+            Err(JobError::parked(RawJson::of(&pending)))
+        };
+        let decision: Decision = context.journal.step(&step, context.meter, ask).await?;
+        if decision.approved { Ok(()) } else { Err(self.rejected()) }
+    }
+
+    fn rejected(&self) -> JobError {
+        let message =
+            "the person asked for approval rejected this call: do not try it again, say what could not be done";
+        self.told(message).with_detail("reason", "rejected")
+    }
+
+    /// An error for the model.
+    fn told(&self, message: &str) -> JobError {
+        JobError::new(ErrorCode::HandoffFailed, message)
+            .with_retryable(false)
+            .with_tool(self.inner.spec().name.as_str())
+    }
+
+    /// Notes that a call with lasting effect is about to be made.
+    async fn once(&self, context: &ToolContext<'_>) -> Result<(), JobError> {
+        if !context.journal.mark(&format!("{}sent", context.step), context.meter).await? {
+            return Ok(());
+        }
+        let message = "this call was under way when its worker stopped: whether it took effect is not known, and it is \
+                       not made again";
+        Err(self.told(message).with_detail("reason", "outcome_unknown"))
+    }
+
+    async fn made(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+        match self.inner.call(arguments, context).await? {
+            ToolEnd::Park(prepared) => {
+                self.allowed("prepared", arguments, Some(prepared.clone()), context).await?;
+                self.inner.resume(&prepared, context).await.map(ToolEnd::Done)
+            }
+            made => Ok(made),
+        }
+    }
+}
+
+#[async_trait]
+impl Tool for Gate {
+    fn spec(&self) -> &ToolSpec {
+        self.inner.spec()
+    }
+
+    fn bounds(&self) -> ToolBounds {
+        self.inner.bounds()
+    }
+
+    fn only_reads(&self, arguments: &RawJson) -> bool {
+        !self.asks && self.inner.only_reads(arguments)
+    }
+
+    fn effect(&self, arguments: &RawJson) -> Effect {
+        self.inner.effect(arguments)
+    }
+
+    async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+        if self.asks {
+            self.allowed("decision", arguments, None, context).await?;
+        }
+        let once = self.inner.effect(arguments) == Effect::Once;
+        if once {
+            self.once(context).await?;
+        }
+        match self.made(arguments, context).await {
+            // Another attempt would not be allowed to make it.
+            Err(error) if once && error.retryable && !error.deferred => Err(error.with_retryable(false)),
+            made => made,
+        }
+    }
+}

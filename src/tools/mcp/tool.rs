@@ -1,0 +1,101 @@
+//! One tool of an MCP server, as an agent calls it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{Lease, ListedTool};
+use crate::{
+    job::{ErrorCode, JobError, Lane, Preview, RawJson},
+    llm::ToolSpec,
+    tools::{Effect, Tool, ToolBounds, ToolContext, ToolEnd, ToolOutput},
+};
+
+/// Bytes of an answer that a model is told.
+const RESULT_BYTES: usize = 64 << 10;
+
+/// A tool of a server. It holds the server, which stays while anybody may still call it.
+pub struct McpTool {
+    spec: ToolSpec,
+    listed: ListedTool,
+    lease: Arc<Lease>,
+}
+
+impl McpTool {
+    /// The tool `listed` of the server behind `lease`.
+    #[must_use]
+    pub fn new(listed: ListedTool, lease: Arc<Lease>) -> Self {
+        let spec = ToolSpec {
+            name: listed.function.clone(),
+            description: listed.description.clone(),
+            parameters: listed.schema.clone(),
+            strict: false,
+        };
+        Self { spec, listed, lease }
+    }
+
+    /// As the server calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.listed.name
+    }
+
+    fn told(&self, why: &str) -> JobError {
+        let server = self.lease.spec().name.as_str();
+        JobError::new(ErrorCode::HandoffFailed, format!("the MCP server {server}, tool {}: {why}", self.listed.name))
+            .with_retryable(false)
+            .with_tool(self.spec.name.as_str())
+            .with_detail("server", server)
+    }
+
+    fn output(&self, text: &str) -> ToolOutput {
+        let mut text = text.to_owned();
+        if text.len() > RESULT_BYTES {
+            let all = text.len();
+            text.truncate(text.floor_char_boundary(RESULT_BYTES));
+            text.push_str(&format!("… (cut off: {all} bytes in all)"));
+        }
+        ToolOutput {
+            result: RawJson::of(&json!({"type": "text_response", "tool": self.spec.name, "message": text})),
+            lane: Lane::Handoff,
+            preview: Preview::text(&text),
+            summary: text,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Tool for McpTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn bounds(&self) -> ToolBounds {
+        // A server that has to be started first may take as long again.
+        ToolBounds { time: self.lease.spec().timeout * 2, result_bytes: RESULT_BYTES + 64 }
+    }
+
+    fn only_reads(&self, _: &RawJson) -> bool {
+        self.listed.reads
+    }
+
+    fn effect(&self, _: &RawJson) -> Effect {
+        match (self.listed.reads, self.listed.repeats) {
+            (true, _) => Effect::Reads,
+            (false, true) => Effect::Repeatable,
+            (false, false) => Effect::Once,
+        }
+    }
+
+    async fn call(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+        let arguments = match arguments.to_value() {
+            Ok(Value::Object(arguments)) => arguments,
+            Ok(Value::Null) => serde_json::Map::new(),
+            _ => return Err(self.told("the arguments must be an object")),
+        };
+        let called = self.lease.call(&self.listed.name, arguments).await;
+        Ok(ToolEnd::Done(self.output(&called.map_err(|why| self.told(&why))?)))
+    }
+}

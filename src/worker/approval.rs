@@ -1,0 +1,46 @@
+//! A job that waited for approval goes on: with a patch that was prepared, or before a call of an agent.
+
+use crate::{
+    job::{JobError, Meter, RawJson},
+    lanes::LaneEnd,
+    queue::Approval,
+    store::Journal,
+    tools,
+};
+
+/// The journal's name for an approved patch.
+const APPROVED: &str = "approved";
+
+/// What was approved of a job that waited for it, where that is a patch. A decision about a call goes on record, for the
+/// run to find. All of it is on record for a replay.
+pub(super) async fn decided(
+    approval: Option<&Approval>,
+    journal: &Journal,
+    meter: &Meter,
+) -> Result<Option<RawJson>, JobError> {
+    match approval {
+        Some(approval) if tools::is_call(&approval.pending) => {
+            tools::decide(&approval.pending, approval.approved, journal, meter).await?;
+            Ok(None)
+        }
+        Some(approval) => {
+            let pending = async { Ok(approval.pending.clone()) };
+            journal.step(APPROVED, meter, pending).await.map(Some)
+        }
+        None if journal.replays() => journal.peek(APPROVED, meter).await,
+        None => Ok(None),
+    }
+}
+
+/// Whether a rejection ends the job: the agent whose call was rejected is told, and goes on without it.
+pub(super) fn ends_the_job(approval: &Approval) -> bool {
+    !approval.approved && !tools::is_call(&approval.pending)
+}
+
+/// A run that unwound because a call of it waits has not failed: the job is parked.
+pub(super) fn parked(ended: Result<LaneEnd, JobError>) -> Result<LaneEnd, JobError> {
+    match ended {
+        Err(JobError { pending: Some(pending), .. }) => Ok(LaneEnd::Parked(*pending)),
+        ended => ended,
+    }
+}

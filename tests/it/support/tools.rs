@@ -1,0 +1,113 @@
+//! A run's tools without a run: what agents are offered, called one by one.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use agent_runner::{
+    agents::{Kit, Registry, Toolbox, named},
+    job::{Job, JobError, JobLimits, Meter, RawJson},
+    net::{Credentials, Egress},
+    settings,
+    store::{Journal, MemoryStore, SharedStore},
+    tools::{Tool, ToolContext, ToolEnd, mcp::Servers},
+};
+use bytes::Bytes;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// Everything around calls. Its journal is that of one job; [`Workbench::redelivered`] is the same job again.
+pub struct Workbench {
+    job: Job,
+    store: SharedStore,
+    journal: Journal,
+    meter: Meter,
+    cancel: CancellationToken,
+    pub toolbox: Toolbox,
+    pub built_ins: Vec<Arc<dyn Tool>>,
+}
+
+impl Workbench {
+    /// A bench where requests may go to `allow`.
+    pub fn new(allow: &[String]) -> Self {
+        let egress = settings::Egress { allow: allow.to_vec(), ..settings::Egress::default() };
+        Self::with(&egress)
+    }
+
+    pub fn with(settings: &settings::Egress) -> Self {
+        let egress = Arc::new(Egress::new(settings, &[]).unwrap());
+        let servers = Servers::new(egress, Credentials::new(settings));
+        Self::on(MemoryStore::new(1 << 24), Toolbox { servers, sources: Vec::new() })
+    }
+
+    fn on(store: SharedStore, toolbox: Toolbox) -> Self {
+        let limits = JobLimits { max_job_bytes: 1 << 20, max_prompt_bytes: 1 << 20 };
+        let job = Job::parse(&Bytes::from_static(br#"{"job_id":"a","prompt":"x"}"#), &limits).unwrap();
+        let journal = Journal::new(store.clone(), &job.job_id, Duration::from_secs(60), 1 << 20);
+        let (meter, cancel) = (Meter::default(), CancellationToken::new());
+        Self { job, store, journal, meter, cancel, toolbox, built_ins: Vec::new() }
+    }
+
+    /// The job, delivered again.
+    pub fn redelivered(self) -> Self {
+        let built_ins = self.built_ins;
+        Self { built_ins, ..Self::on(self.store, self.toolbox) }
+    }
+
+    fn context<'a>(&'a self, step: &'a str) -> ToolContext<'a> {
+        ToolContext {
+            job: &self.job,
+            data: None,
+            journal: &self.journal,
+            step,
+            meter: &self.meter,
+            deadline: Instant::now() + Duration::from_secs(60),
+            cancel: &self.cancel,
+            emit: &|_| {},
+        }
+    }
+
+    /// Decides about a call that waits.
+    pub async fn decide(&self, pending: &RawJson, approved: bool) {
+        agent_runner::tools::decide(pending, approved, &self.journal, &self.meter).await.unwrap();
+    }
+
+    /// The tools of the agent `a`.
+    pub async fn kit(&self, registry: &Registry) -> Kit {
+        let agent = registry.agent("a").unwrap();
+        self.toolbox.kit(registry, &[agent], &self.built_ins, &self.context("")).await.unwrap()
+    }
+
+    /// Calls a tool as the `n`th of the run.
+    pub async fn call(&self, kit: &Kit, name: &str, arguments: &str, n: u32) -> Result<String, JobError> {
+        let tool = kit.tools.iter().find(|tool| tool.spec().name == name);
+        let tool = tool.unwrap_or_else(|| panic!("no {name}: {:?}", kit.warnings));
+        let step = format!("tool:{n}:");
+        let arguments = RawJson::parse(Bytes::copy_from_slice(arguments.as_bytes())).unwrap();
+        match tool.call(&arguments, &self.context(&step)).await? {
+            ToolEnd::Done(output) => Ok(output.summary),
+            ToolEnd::Told(text) => Ok(text),
+            ToolEnd::Park(pending) => panic!("nothing behind a gate parks: {pending:?}"),
+        }
+    }
+}
+
+/// Nothing but the built-in tools.
+pub fn no_toolbox() -> Arc<Toolbox> {
+    let settings = settings::Egress::default();
+    let egress = Egress::new(&settings, &[]).unwrap();
+    let servers = Servers::new(Arc::new(egress), Credentials::new(&settings));
+    Arc::new(Toolbox { servers, sources: Vec::new() })
+}
+
+/// A registry of one agent `a` with these tools and servers.
+pub fn registry(tools: Value, servers: Value) -> Registry {
+    let file = serde_json::json!({"agents": [{"id": "a", "tools": tools}], "mcp_servers": servers});
+    Registry::parse(&file.to_string(), &Vec::new()).unwrap()
+}
+
+/// Names of what `a` is offered.
+pub fn offered(registry: &Registry, kit: &Kit) -> Vec<String> {
+    named(&registry.agent("a").unwrap().tools, &kit.tools).iter().map(|tool| tool.spec().name.clone()).collect()
+}

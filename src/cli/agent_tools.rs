@@ -91,7 +91,12 @@ fn lines(registry: &Registry, agent: &Agent, listed: &[(&String, Result<Listed, 
     for reference in &agent.tools {
         match reference {
             ToolRef::BuiltIn(name) => {
-                lines.push(line(name, "built in".into(), "by the call", registry.asks(reference)));
+                let effect = match name.as_str() {
+                    "search_tools" => "reads",
+                    "patch_workflow" | "delegate_to_agent" => "repeatable",
+                    _ => "by the call",
+                };
+                lines.push(line(name, "built in".into(), effect, registry.asks(reference)));
             }
             ToolRef::Mcp { server, tool } => {
                 let Some((_, Ok(found))) = listed.iter().find(|(name, _)| *name == server) else { continue };
@@ -131,11 +136,12 @@ fn print(shown: &Shown, json: bool) {
         [line.agent.clone(), line.tool.clone(), line.from.clone(), line.effect.to_owned(), approval.to_owned()]
     });
     output::table(["agent", "tool", "from", "effect", "approval"], rows);
-    let rows = shown.servers.iter().map(|server| {
-        let pin = server.hash.clone().or_else(|| server.error.clone()).unwrap_or_default();
-        [server.name.clone(), server.tools.to_string(), pin]
-    });
-    output::table(["MCP server", "tools", "pin"], rows);
+    // No table: a hash must not be cut.
+    for Server { name, tools, hash, .. } in &shown.servers {
+        if let Some(hash) = hash {
+            println!("{name}: {tools} tools, pin: \"{hash}\"");
+        }
+    }
     for why in shown.servers.iter().flat_map(|server| &server.left_out) {
         eprintln!("warning: {why}");
     }

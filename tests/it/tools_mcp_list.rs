@@ -10,11 +10,8 @@ use crate::support::{
 /// A server's script and entry, what the agent names, what it is offered, and a part of a warning (empty: there is none).
 type Row = (&'static str, Value, Value, &'static [&'static str], &'static [&'static str], &'static str);
 
-fn rows() -> Vec<Row> {
-    let deep = (0..40).fold(json!({}), |inner, _| json!({"properties": {"a": inner}}));
-    let many: Vec<Value> = (0..300).map(|i| tool(&format!("t{i}"))).collect();
-    let long_name = "n".repeat(129);
-    let big = json!({"name": "big", "description": "x".repeat(70_000), "inputSchema": {}});
+/// What the agent names.
+fn chosen() -> Vec<Row> {
     let plain = |tools: Value| json!({"tools": tools});
     vec![
         ("all of a server", plain(json!([tool("a"), tool("b")])), json!({}), &["mcp:s"], &["s__a", "s__b"], ""),
@@ -44,6 +41,25 @@ fn rows() -> Vec<Row> {
             &["s__a", "s__b", "s__c"],
             "",
         ),
+        (
+            "a pin that does not fit",
+            plain(json!([tool("a")])),
+            json!({"pin": format!("sha256:{}", "0".repeat(64))}),
+            &["mcp:s"],
+            &[],
+            "not the pinned ones",
+        ),
+    ]
+}
+
+/// What goes beyond the limits.
+fn limited() -> Vec<Row> {
+    let deep = (0..40).fold(json!({}), |inner, _| json!({"properties": {"a": inner}}));
+    let many: Vec<Value> = (0..300).map(|i| tool(&format!("t{i}"))).collect();
+    let long_name = "n".repeat(129);
+    let big = json!({"name": "big", "description": "x".repeat(70_000), "inputSchema": {}});
+    let plain = |tools: Value| json!({"tools": tools});
+    vec![
         ("pages without end", json!({"pages": "endless"}), json!({}), &["mcp:s"], &[], "without end"),
         ("more than anybody needs", json!({"tools": many}), json!({}), &["mcp:s"], &[], "more than 256 tools"),
         ("one name twice", plain(json!([tool("a"), tool("a")])), json!({}), &["mcp:s"], &["s__a"], "is there twice"),
@@ -79,6 +95,12 @@ fn rows() -> Vec<Row> {
             &["s__a"],
             "longer than 128 characters",
         ),
+    ]
+}
+
+/// Servers that cannot be had.
+fn broken() -> Vec<Row> {
+    vec![
         ("a list that is none", json!({"tools": "none"}), json!({}), &["mcp:s"], &[], "lists no tools"),
         (
             "a program that is not there",
@@ -106,20 +128,12 @@ fn rows() -> Vec<Row> {
             "within 2 s",
         ),
         ("a list without end", json!({"at": "tools/list"}), json!({"timeout_secs": 2}), &["mcp:s"], &[], "within 2 s"),
-        (
-            "a pin that does not fit",
-            plain(json!([tool("a")])),
-            json!({"pin": format!("sha256:{}", "0".repeat(64))}),
-            &["mcp:s"],
-            &[],
-            "not the pinned ones",
-        ),
     ]
 }
 
 #[tokio::test]
 async fn agents_are_offered_what_is_within_limits_and_told_about_the_rest() {
-    for (name, script, more, tools, expected, warning) in rows() {
+    for (name, script, more, tools, expected, warning) in [chosen(), limited(), broken()].concat() {
         let server = ScriptedServer::new(script);
         let registry = registry(json!(tools), json!({"s": server.entry(more)}));
         let bench = Workbench::new(&[]);

@@ -187,6 +187,9 @@ async fn children_end_with_the_service_and_the_command_line_shows_what_to_pin() 
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!((&shown["tools"][0]["tool"], &shown["tools"][0]["effect"]), (&json!("s__t"), &json!("once")), "{shown}");
     assert!(shown["servers"][0]["hash"].as_str().unwrap().starts_with("sha256:"));
+    let table = stage.command(&["agents", "tools"]);
+    let hash = shown["servers"][0]["hash"].as_str().unwrap();
+    assert!(String::from_utf8_lossy(&table.stdout).contains(&format!("s: 1 tools, pin: \"{hash}\"")), "{table:?}");
     let checked = stage.command(&["agents", "check"]);
     assert!(String::from_utf8_lossy(&checked.stderr).contains("MCP server s: "), "{checked:?}");
 }

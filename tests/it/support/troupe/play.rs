@@ -18,7 +18,7 @@ use agent_runner::{
     lanes::{HandoffOptions, Handoffs, LaneEnd, Record, handoff::Surroundings},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, Message, ToolSpec},
     store::{Draw, Journal, MemoryStore, SharedStore, Store, StoreError, Write},
-    tools::{Tool, ToolContext, ToolEnd, ToolOutput},
+    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -107,6 +107,10 @@ struct Teller {
 impl Tool for Teller {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn effect(&self, _: &RawJson) -> Effect {
+        Effect::Repeatable
     }
 
     async fn call(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

@@ -16,7 +16,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent_runner::tools::{ToolContext, mcp::Servers};
 use agent_runner::{
     agents::{
         Conversations, LiveRegistry, Pools, Registry, RouteOptions, Router, RunBounds, Scope, Toolbox, TrailStore,
@@ -28,6 +27,7 @@ use agent_runner::{
     net::{Credentials, Egress},
     settings::Settings,
     store::{Journal, MemoryStore, RedisStore, SharedStore},
+    tools::{ToolContext, mcp::Servers},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -78,17 +78,16 @@ impl ChatModel for Model {
 
 fn lane(store: &SharedStore, model: Arc<Model>) -> Handoffs {
     let registry = Registry::parse(&agents(), &Vec::new()).unwrap();
-    let egress = Egress::new(&agent_runner::settings::Egress::default(), &[]).unwrap();
+    let settings = Settings::default();
+    let egress = Arc::new(Egress::new(&settings.egress, &[]).unwrap());
+    let servers = Servers::new(egress, Credentials::new(&settings.egress));
     Handoffs {
         registry: LiveRegistry::new(Path::new("no-such-file.yaml"), &Vec::new(), registry),
         router: Arc::new(Router::new(Arc::new(Lexical), None, RouteOptions::default())),
         trail: TrailStore::new(store.clone(), HOUR),
         model: Some(model),
         tools: Vec::new(),
-        toolbox: Arc::new(Toolbox {
-            servers: Servers::new(Arc::new(egress), Credentials::default()),
-            sources: Vec::new(),
-        }),
+        toolbox: Arc::new(Toolbox { servers, sources: Vec::new() }),
         pools: Arc::new(Pools::new(store.clone(), Duration::from_secs(15))),
         conversations: Conversations::new(store.clone(), HOUR),
         options: HandoffOptions {

@@ -13,7 +13,8 @@ PYTHON = os.path.abspath(f"{ROOT}/venv/bin/python")
 # name: command, jobs of one drain, whether it may be given a concurrency
 PEERS = {
     "BullMQ (Rust)": ([f"{ROOT}/rust/release/bullmq"], 20_000),
-    "apalis-redis": ([f"{ROOT}/rust/release/apalis"], 20_000),
+    # It stops for good when much more than that waits.
+    "apalis-redis": ([f"{ROOT}/rust/release/apalis"], 5_000),
     "BullMQ (Node)": (["node", f"{ROOT}/node/bullmq.js"], 10_000),
     "Celery": ([PYTHON, f"{HERE}/python/celery_peer.py"], 3_000),
     "RQ": ([PYTHON, f"{HERE}/python/rq_peer.py"], 500),

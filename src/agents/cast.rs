@@ -45,7 +45,7 @@ impl Cast<'_> {
             model: agent.model.clone(),
             temperature: agent.temperature,
             max_tokens: agent.max_tokens,
-            tools: references(agent),
+            tools: agent.tools.iter().map(ToolRef::text).collect(),
             ..Seat::default()
         }
     }
@@ -83,11 +83,6 @@ impl Cast<'_> {
             history: target.history,
         }
     }
-}
-
-/// What an agent names, in its order, as its file has it.
-fn references(agent: &Agent) -> Vec<String> {
-    agent.tools.iter().map(ToolRef::text).collect()
 }
 
 fn nobody(pool: &str) -> JobError {

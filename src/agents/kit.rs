@@ -155,9 +155,15 @@ fn uses(agent: &Agent, server: &str) -> bool {
 /// The tools that `references` name, in their order, as far as they are at hand.
 #[must_use]
 pub fn named<'a>(references: &[ToolRef], tools: &'a [Arc<dyn Tool>]) -> Vec<&'a Arc<dyn Tool>> {
+    at_hand(&references.iter().map(ToolRef::text).collect::<Vec<_>>(), tools)
+}
+
+/// The same for references as the file writes them ([`ToolRef::text`]).
+#[must_use]
+pub(super) fn at_hand<'a>(references: &[String], tools: &'a [Arc<dyn Tool>]) -> Vec<&'a Arc<dyn Tool>> {
     let mut found: Vec<&Arc<dyn Tool>> = Vec::new();
-    for reference in references.iter().map(ToolRef::text) {
-        for tool in tools.iter().filter(|tool| names_tool(&reference, &tool.spec().name)) {
+    for reference in references {
+        for tool in tools.iter().filter(|tool| names_tool(reference, &tool.spec().name)) {
             if !found.iter().any(|known| Arc::ptr_eq(known, tool)) {
                 found.push(tool);
             }

@@ -184,14 +184,14 @@ impl Tool for ExecutePipeline {
         &self.spec
     }
 
-    /// What it fetches is on record, with its content.
-    fn effect(&self, arguments: &RawJson) -> Effect {
-        if self.only_reads(arguments) { Effect::Reads } else { Effect::Repeatable }
-    }
-
     fn only_reads(&self, arguments: &RawJson) -> bool {
         let plan = Arguments::read(arguments).ok().and_then(|read| Plan::parse(&read.pipeline, &self.limits).ok());
         plan.is_none_or(|plan| plan.only_reads())
+    }
+
+    /// What it fetches is on record, with its content.
+    fn effect(&self, arguments: &RawJson) -> Effect {
+        if self.only_reads(arguments) { Effect::Reads } else { Effect::Repeatable }
     }
 
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Tool, ToolBounds, ToolContext, ToolEnd};
+use super::{Effect, Permission, Tool, ToolBounds, ToolContext, ToolEnd};
 use crate::{
     job::{ErrorCode, JobError, Meter, RawJson},
     llm::ToolSpec,
@@ -67,6 +67,7 @@ impl Gate {
     /// Puts `inner` behind a gate; with `asks` every call waits for approval first.
     #[must_use]
     pub fn before(inner: Arc<dyn Tool>, asks: bool) -> Arc<dyn Tool> {
+        let asks = asks || inner.permission() == Permission::Approval;
         Arc::new(Self { inner, asks })
     }
 
@@ -114,11 +115,11 @@ impl Gate {
 
     async fn made(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         match self.inner.call(arguments, context).await? {
-            end @ (ToolEnd::Done(_) | ToolEnd::Told(_)) => Ok(end),
             ToolEnd::Park(prepared) => {
                 self.allowed("prepared", arguments, Some(prepared.clone()), context).await?;
                 self.inner.resume(&prepared, context).await.map(ToolEnd::Done)
             }
+            made => Ok(made),
         }
     }
 }

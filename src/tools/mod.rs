@@ -121,13 +121,6 @@ pub trait Tool: Send + Sync {
     /// How it is offered. The same bytes every time, so that the provider's prompt cache is hit.
     fn spec(&self) -> &ToolSpec;
 
-    /// Whether this call changes nothing anywhere: such calls of one turn run side by side. Arguments that cannot be
-    /// read do nothing either.
-    fn only_reads(&self, arguments: &RawJson) -> bool {
-        let _ = arguments;
-        false
-    }
-
     /// Whether an agent may call it by itself.
     fn permission(&self) -> Permission {
         Permission::Free
@@ -136,6 +129,13 @@ pub trait Tool: Send + Sync {
     /// What one call by an agent may take.
     fn bounds(&self) -> ToolBounds {
         ToolBounds::default()
+    }
+
+    /// Whether this call changes nothing anywhere: such calls of one turn run side by side. Arguments that cannot be
+    /// read do nothing either.
+    fn only_reads(&self, arguments: &RawJson) -> bool {
+        let _ = arguments;
+        false
     }
 
     /// What this call does to the world.

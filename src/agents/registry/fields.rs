@@ -95,15 +95,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number from 0.
-    pub(super) fn count_or_zero(&mut self, key: &'static str) -> Option<u32> {
-        if self.members.get(key).and_then(Value::as_u64) == Some(0) {
-            self.take(key);
-            return Some(0);
-        }
-        self.count(key)
-    }
-
     /// True or false; false where absent.
     pub(super) fn flag(&mut self, key: &'static str) -> bool {
         match self.take(key) {
@@ -114,6 +105,15 @@ impl<'a> Fields<'a> {
                 false
             }
         }
+    }
+
+    /// A whole number from 0.
+    pub(super) fn count_or_zero(&mut self, key: &'static str) -> Option<u32> {
+        if self.members.get(key).and_then(Value::as_u64) == Some(0) {
+            self.take(key);
+            return Some(0);
+        }
+        self.count(key)
     }
 
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Value> {

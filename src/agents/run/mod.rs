@@ -190,6 +190,15 @@ impl AgentRun {
         &self.seat
     }
 
+    /// What this run was asked, without what a session had said before.
+    #[must_use]
+    pub fn asked(&self) -> &str {
+        match self.history.get(self.began) {
+            Some(Message::User(prompt)) => prompt,
+            _ => "",
+        }
+    }
+
     /// The messages to ask the model with.
     #[must_use]
     pub fn messages(&self, ask: Ask) -> Vec<Message> {

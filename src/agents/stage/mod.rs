@@ -15,25 +15,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     cast::Cast,
     guardrails::{Guarding, Side, guard},
-    kit::names_tool,
+    kit::at_hand,
     pools::{self, Loans},
-    run::{Action, AgentRun, Ask, Event, Note, Target, may_pass_to_another},
+    run::{Action, AgentRun, Ask, Event, Note, Seat, Target, may_pass_to_another},
     trail::{Trail, TrailKind, now},
 };
 use crate::{
     job::{ErrorCode, Event as JobEvent, EventKind, JobError, RawJson, Tokens, ToolCallRecord},
-    llm::{CallContext, ChatModel, ChatReply, ChatRequest, Message, ToolChoice, ToolSpec},
+    llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolChoice, ToolSpec},
     tools::{Tool, ToolContext},
 };
-
-/// What the agent is asked: the user's last words.
-fn asked(messages: &[Message]) -> &str {
-    let last = messages.iter().rev().find_map(|message| match message {
-        Message::User(text) => Some(text.as_str()),
-        _ => None,
-    });
-    last.unwrap_or_default()
-}
 
 /// A value on record, with how it came to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,46 +119,32 @@ impl Stage<'_> {
     }
 
     async fn steps(&self, run: &mut AgentRun, trail: &mut Trail, made: &mut Made) -> Result<String, JobError> {
+        let asked = run.asked().to_owned();
+        self.guard(Side::Input, &run.seat().agent, run, &asked).await?;
         let mut event = Event::Start;
-        let mut guarded = None;
         loop {
             let action = run.next(event);
             for note in run.take_notes() {
                 self.tell(note, trail, made);
             }
             event = match action {
-                Action::Ask(ask) => {
-                    if !ask.summary && guarded.as_ref() != Some(&run.seat().agent) {
-                        self.guard(Side::Input, run, asked(&run.messages(ask))).await?;
-                        guarded = Some(run.seat().agent.clone());
-                    }
-                    match self.ask(run, ask, trail, made).await {
-                        Ok(reply) => Event::Replied(reply),
-                        Err(error) => Event::Failed(error),
-                    }
-                }
+                Action::Ask(ask) => match self.ask(run, ask, trail, made).await {
+                    Ok(reply) => Event::Replied(reply),
+                    Err(error) => Event::Failed(error),
+                },
                 Action::Call(call) => Event::Called(self.call(run, &call, trail, made).await),
-                Action::Seat(target) => self.seat(run, &target, trail).await?,
+                Action::Seat(target) => {
+                    let seat = self.seat(run, &target, trail).await?;
+                    self.guard(Side::Input, &seat.agent, run, &asked).await?;
+                    Event::Seated(Box::new(seat))
+                }
                 Action::Finish(text) => {
-                    self.guard(Side::Output, run, &text).await?;
+                    self.guard(Side::Output, &run.seat().agent, run, &text).await?;
                     return Ok(text);
                 }
                 Action::Fail(error) => return Err(error),
             };
         }
-    }
-
-    /// Checks a text with the guardrails of the agent that speaks; a tier without an agent has none.
-    async fn guard(&self, side: Side, run: &AgentRun, text: &str) -> Result<(), JobError> {
-        let Some(agent) = self.cast.registry.agent(&run.seat().agent) else { return Ok(()) };
-        let quiet = CallContext {
-            meter: self.context.meter,
-            deadline: self.deadline(),
-            cancel: self.context.cancel,
-            on_text: None,
-        };
-        let step = format!("{}:{}", self.scope, run.turns());
-        guard(side, agent, text, &Guarding { model: self.model, tools: &self.context, quiet, step: &step }).await
     }
 
     async fn ask(&self, run: &AgentRun, ask: Ask, trail: &mut Trail, made: &mut Made) -> Result<ChatReply, JobError> {
@@ -226,33 +203,38 @@ impl Stage<'_> {
         }
     }
 
-    fn own_tools(&self, names: &[String]) -> impl Iterator<Item = &Arc<dyn Tool>> {
-        let mut own: Vec<&Arc<dyn Tool>> = Vec::new();
-        for name in names {
-            for tool in self.tools.iter().filter(|tool| names_tool(name, &tool.spec().name)) {
-                if !own.iter().any(|known| Arc::ptr_eq(known, tool)) {
-                    own.push(tool);
-                }
-            }
-        }
-        own.into_iter()
+    fn own_tools(&self, references: &[String]) -> impl Iterator<Item = &Arc<dyn Tool>> {
+        at_hand(references, self.tools).into_iter()
+    }
+
+    /// Checks what an agent is asked, or what it answers, with its guardrails. A tier without an agent has none.
+    async fn guard(&self, side: Side, agent: &str, run: &AgentRun, text: &str) -> Result<(), JobError> {
+        let Some(agent) = self.cast.registry.agent(agent) else { return Ok(()) };
+        let quiet = CallContext {
+            meter: self.context.meter,
+            deadline: self.deadline(),
+            cancel: self.context.cancel,
+            on_text: None,
+        };
+        let step = format!("{}:{}", self.scope, run.turns());
+        let with = Guarding { model: self.model, tools: &self.context, quiet, step: &step };
+        guard(side, agent, text, &with).await
     }
 
     /// Finds who takes over. A pool's choice is not deterministic: it goes on record.
-    async fn seat(&self, run: &AgentRun, target: &Target, trail: &mut Trail) -> Result<Event, JobError> {
+    async fn seat(&self, run: &AgentRun, target: &Target, trail: &mut Trail) -> Result<Seat, JobError> {
         let present = run.seat().agent.as_str();
         let step = format!("pool:{}:{}", self.scope, run.turns());
-        let seat = if target.pool {
+        if target.pool {
             let holder = format!("{}:{step}", trail.id());
             let chosen = self.recorded(&step, trail, self.cast.choose(&target.to, Some(present), &holder)).await?;
             pools::note(trail, &chosen);
             self.cast.pools.move_on(&self.loans, Some(&chosen.value)).await;
-            self.cast.pooled(&chosen.value)?
+            self.cast.pooled(&chosen.value)
         } else {
             self.cast.pools.move_on(&self.loans, None).await;
-            self.cast.agent(&target.to)?
-        };
-        Ok(Event::Seated(Box::new(seat)))
+            self.cast.agent(&target.to)
+        }
     }
 
     /// The value of `step` from the record, or that of `work`, put on record with how it came to be.

@@ -251,20 +251,20 @@ impl Handoffs {
         })
     }
 
-    /// The tools of a run in which `agents` may speak: none where nobody will, or can.
+    /// The tools of a run in which `agents` may come to speak.
     async fn tools_for(
         &self,
         frame: &Frame<'_>,
         agents: &[&Agent],
+        model: &Arc<dyn ChatModel>,
         made: &mut Made,
     ) -> Result<Vec<Arc<dyn Tool>>, JobError> {
-        let Some(model) = self.model.as_ref().filter(|_| !frame.is_dry()) else { return Ok(Vec::new()) };
         let registry = &frame.registry;
         let kit = self.toolbox.kit(registry, agents, &self.tools, &frame.around.tool_context).await?;
         made.warnings.extend(kit.warnings);
-        let mut tools = kit.tools;
         let (pools, bounds) = (self.pools.clone(), self.options.agent);
-        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), tools.clone(), pools, bounds);
+        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), kit.tools.clone(), pools, bounds);
+        let mut tools = kit.tools;
         let asks = registry.asks(&ToolRef::BuiltIn(delegate.spec().name.clone()));
         tools.push(Gate::before(Arc::new(delegate), asks));
         Ok(tools)

@@ -93,6 +93,14 @@ impl Workbench {
     }
 }
 
+/// Nothing but the built-in tools.
+pub fn no_toolbox() -> Arc<Toolbox> {
+    let settings = settings::Egress::default();
+    let egress = Egress::new(&settings, &[]).unwrap();
+    let servers = Servers::new(Arc::new(egress), Credentials::new(&settings));
+    Arc::new(Toolbox { servers, sources: Vec::new() })
+}
+
 /// A registry of one agent `a` with these tools and servers.
 pub fn registry(tools: Value, servers: Value) -> Registry {
     let file = serde_json::json!({"agents": [{"id": "a", "tools": tools}], "mcp_servers": servers});

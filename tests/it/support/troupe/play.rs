@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -11,16 +11,14 @@ use std::{
 
 use agent_runner::{
     agents::{
-        Conversations, LiveRegistry, Pools, Registry, RouteOptions, Router, RunBounds, Scope, Toolbox, TrailEntry,
-        TrailStore,
+        Conversations, LiveRegistry, Pools, Registry, RouteOptions, Router, RunBounds, Scope, TrailEntry, TrailStore,
     },
     embed::Lexical,
     job::{ErrorCode, Event, EventKind, Job, JobError, JobLimits, Lane, Meter, Preview, RawJson},
     lanes::{HandoffOptions, Handoffs, LaneEnd, Record, handoff::Surroundings},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, Message, ToolSpec},
-    net::{Credentials, Egress},
     store::{Draw, Journal, MemoryStore, SharedStore, Store, StoreError, Write},
-    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput, mcp::Servers},
+    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -111,7 +109,6 @@ impl Tool for Teller {
         &self.spec
     }
 
-    /// As the tools whose names it has.
     fn effect(&self, _: &RawJson) -> Effect {
         Effect::Repeatable
     }
@@ -268,12 +265,6 @@ async fn live(
     }
 }
 
-/// No row has a server; clients are made once.
-static SERVERS: LazyLock<Arc<Servers>> = LazyLock::new(|| {
-    let egress = Egress::new(&agent_runner::settings::Egress::default(), &[]).unwrap();
-    Servers::new(Arc::new(egress), Credentials::default())
-});
-
 fn lane(row: &Row, store: SharedStore, model: Option<Arc<dyn ChatModel>>, log: &Log) -> Handoffs {
     let set = |key: &str, default: u64| row.settings.get(key).map_or(default, |value| value.parse().unwrap());
     let small = |key: &str, default: u64| u32::try_from(set(key, default)).unwrap();
@@ -288,7 +279,7 @@ fn lane(row: &Row, store: SharedStore, model: Option<Arc<dyn ChatModel>>, log: &
         trail: TrailStore::new(store.clone(), HOUR),
         model,
         tools: tools.to_vec(),
-        toolbox: Arc::new(Toolbox { servers: SERVERS.clone(), sources: Vec::new() }),
+        toolbox: crate::support::tools::no_toolbox(),
         pools: Arc::new(Pools::new(store.clone(), HOUR)),
         conversations: Conversations::new(store, HOUR),
         options: HandoffOptions {

@@ -128,8 +128,8 @@ impl Fault {
 }
 
 impl From<JobError> for Fault {
-    /// A refusal of the job's meter.
+    /// A refusal of the job's meter, or of its owner's allowance.
     fn from(error: JobError) -> Self {
-        Self::new(Kind::OverBudget, error.message)
+        Self { wait: error.retry_after, defers: error.deferred, ..Self::new(Kind::OverBudget, error.message) }
     }
 }

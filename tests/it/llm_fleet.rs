@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     llm,
-    model::{ModelServer, Reply},
+    model::{Gate, ModelServer, Reply},
     redis::Redis,
     stage::Stage,
 };
@@ -97,6 +97,30 @@ async fn an_owner_has_one_allowance_for_the_day_in_all_processes() {
         }
         ask_for(&other, "bob").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_is_only_reserved_puts_an_owners_next_request_off_and_does_not_refuse_it() {
+    let gate = Gate::new();
+    let server = ModelServer::start([Reply::text("ok").gate_at(0, &gate)]);
+    let mut settings = llm::settings(&server);
+    settings.llm.owner_daily_tokens = 1;
+    let client = OpenAi::new(&settings).unwrap().with_store(MemoryStore::new(1 << 20), &settings.llm);
+    let first = ask_for(&client, "ann");
+    let second = async {
+        while server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let put_off = ask_for(&client, "ann").await.unwrap_err();
+        gate.open();
+        put_off
+    };
+    let (first, put_off) = tokio::join!(first, second);
+    first.unwrap();
+    assert_eq!((put_off.code, put_off.deferred), (ErrorCode::BudgetExceeded, true), "{put_off}");
+    assert!(put_off.retry_after.is_some() && put_off.message.contains("under way"), "{put_off}");
+    let used_up = ask_for(&client, "ann").await.unwrap_err();
+    assert!(!used_up.deferred && used_up.message.contains("110 of 1 tokens"), "{used_up}");
 }
 
 /// A stage whose model's minute another process has used up.

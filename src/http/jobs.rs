@@ -31,7 +31,8 @@ const MAX_OFFSET: u64 = 1_000_000;
 /// How long the queue may take over a page.
 const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
-const STATES: [JobState; 7] = [
+/// States in the order of a job's life.
+pub(super) const STATES: [JobState; 7] = [
     JobState::Queued,
     JobState::Scheduled,
     JobState::Running,

@@ -7,13 +7,13 @@ use axum::{
 };
 
 use super::{
-    super::{App, extract::Query},
+    super::{App, extract::Query, jobs::STATES},
     overview::in_time,
     page::{Fault, Page, back_to, between, job_path},
 };
 use crate::{
     job::JobId,
-    queue::{JobFilter, JobState, JobView},
+    queue::{JobFilter, JobView},
 };
 
 /// Lengths of the list that can be asked for.
@@ -50,17 +50,6 @@ pub(super) fn lines(jobs: &[JobView]) -> Vec<Line> {
     };
     jobs.iter().map(line).collect()
 }
-
-/// States as the filter offers them.
-const STATES: [JobState; 7] = [
-    JobState::Queued,
-    JobState::Scheduled,
-    JobState::Running,
-    JobState::AwaitingApproval,
-    JobState::Completed,
-    JobState::Failed,
-    JobState::Cancelled,
-];
 
 #[derive(Template)]
 #[template(path = "jobs.html")]

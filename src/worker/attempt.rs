@@ -66,16 +66,23 @@ pub async fn attempt(
     around: &Surroundings<'_>,
     notes: &mut Notes,
 ) -> Result<LaneEnd, JobError> {
-    let limit = job.timeout.unwrap_or(Duration::from_secs(runner.settings.worker.default_timeout_secs));
+    let limit = runner.limit(job);
     let began = Instant::now();
     // Time in the queue for a rate limit is the job's time as well.
     let counts = asks_model(runner, job) && !around.journal.replays();
-    let waited = if counts { around.journal.waited(meter).await? } else { Duration::ZERO };
+    let waited = match counts {
+        true => tokio::select! {
+            biased;
+            () = around.stop.cancelled() => return Err(stopped()),
+            waited = around.journal.waited(meter) => waited?,
+        },
+        false => Duration::ZERO,
+    };
     let deadline = began + limit.saturating_sub(waited);
     let work = AssertUnwindSafe(lane(runner, job, meter, around, notes, deadline)).catch_unwind();
     tokio::select! {
         biased;
-        () = around.stop.cancelled() => Err(JobError::new(ErrorCode::Cancelled, "the job was cancelled")),
+        () = around.stop.cancelled() => Err(stopped()),
         ended = work => ended.unwrap_or_else(|_| {
             metrics::counter!(names::JOB_PANICS_TOTAL).increment(1);
             tracing::error!(job_id = %job.job_id, "the job panicked");
@@ -90,6 +97,10 @@ pub async fn attempt(
             ),
         )),
     }
+}
+
+fn stopped() -> JobError {
+    JobError::new(ErrorCode::Cancelled, "the job was cancelled")
 }
 
 async fn lane(

@@ -133,7 +133,8 @@ async fn lane(
     let at_hand = columns.as_ref().map(|(columns, _)| columns.as_slice());
     let mut known = runner.known(job, at_hand, session.as_ref(), journal, meter).await?;
     notes.columns = known.columns.take();
-    let decided = decide(runner, job, at_hand, &mut known, journal, &quiet).await?;
+    let goes_on = job.data.is_none() && session.as_ref().is_some_and(|session| session.last_rows().is_some());
+    let decided = decide(runner, job, at_hand, goes_on, &mut known, journal, &quiet).await?;
     tell(&decided, around);
     let intent = &*notes.intent.insert(decided);
     if let Some(pending) = approval::decided(around.approval, journal, meter).await? {
@@ -292,6 +293,7 @@ async fn decide(
     runner: &Runner,
     job: &Job,
     columns: Option<&[Column]>,
+    goes_on: bool,
     known: &mut Known,
     journal: &Journal,
     context: &CallContext<'_>,
@@ -303,6 +305,7 @@ async fn decide(
         has_data: columns.is_some(),
         columns: &names,
         nodes: &nodes,
+        goes_on: goes_on && columns.is_some(),
     };
     let settings = &runner.settings.intent;
     let offline = intent::decide(job, &facts, settings.rules_threshold, None).await;
@@ -316,7 +319,7 @@ async fn decide(
     let unsure = offline.source == IntentSource::Rules && offline.confidence < settings.rules_threshold;
     let Some(chat) = runner.model.as_deref().filter(|_| unsure) else { return Ok(offline) };
     let model = IntentModel { chat, model: settings.model.clone(), context };
-    match journal.step("intent", context.meter, model.answer(job.prompt_text(), &facts)).await {
+    match journal.paid("intent", context.meter, model.answer(job.prompt_text(), &facts)).await {
         Err(error) if error.deferred => Err(error),
         answer => Ok(answer.unwrap_or_else(|error| intent::unanswered(&error))),
     }

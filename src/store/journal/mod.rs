@@ -215,10 +215,13 @@ impl Journal {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let began = Instant::now();
+        let (began, mut told) = (Instant::now(), false);
         loop {
             match ask().await {
                 Err(error) if error.is_away() && began.elapsed() + ASK_AGAIN < self.patience => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, key = self.key, "a job waits until its journal can be written again");
+                    }
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
                 answer => return answer.map_err(internal),

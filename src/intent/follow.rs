@@ -49,7 +49,9 @@ const ELSEWHERE: Class = Class::FLOW
 pub(super) fn refines(words: &[Word<'_>], has_workflow: bool) -> bool {
     let elsewhere = |word: &Word<'_>| {
         let edits = has_workflow && word.class.is(Class::EDIT);
-        (edits || word.class.is(ELSEWHERE)) && !word.class.is(Class::COLUMN) && !word.class.is(Class::CRUNCH)
+        // "the cancelled ones": what was done to rows describes them.
+        let told = word.class.is(Class::COLUMN | Class::CRUNCH) || word.text.ends_with("ed");
+        (edits || word.class.is(ELSEWHERE)) && !told
     };
     if words.is_empty() || words.len() > MOST_WORDS || words.iter().any(elsewhere) {
         return false;

@@ -64,7 +64,6 @@ async fn a_redis_that_was_started_again_may_have_forgotten() {
     let settings = redis.settings();
     redis.kill();
     assert!(before.list("a").await.unwrap_err().is_away());
-    assert!(before.may_have_forgotten().await.unwrap_err().is_away());
     redis.start_again();
     let after = RedisStore::connect(&settings).unwrap();
     for store in [&after, &before, &other] {

@@ -56,6 +56,48 @@ async fn a_job_whose_record_was_lost_with_redis_looks_before_it_patches() {
     assert_eq!(stage.orchestrator.run_patches("after").len(), 1);
 }
 
+/// Two may then run the same job: the one that Redis no longer knows of must not change anything.
+#[tokio::test]
+async fn who_lost_a_claim_with_redis_sends_nothing() {
+    let gate = Gate::new();
+    let mut job = patch("two");
+    let spec = json!({"patch_spec": job["patch_spec"].take()});
+    job.as_object_mut().unwrap().shift_remove("patch_spec");
+    (job["lane"], job["prompt"]) = (json!("patch"), json!("add a mail step after report"));
+    // One reply: what the first was told is on record for the second.
+    let model = ModelServer::start([Reply::call("patch_workflow", &spec).gate_at(0, &gate)]);
+    let mut stage = Stage::durable()
+        .await
+        .with("OPENAI_BASE_URL", model.base_url())
+        .with("AGENT_RUNNER__QUEUE__LEASE_SECS", "120")
+        .with("AGENT_RUNNER__QUEUE__RENEW_SECS", "40");
+    let _service = stage.serve();
+    // So that a server is known whose place another takes.
+    assert_eq!(stage.run(patch("before")).await["status"], "completed");
+    stage.push(&job).await;
+    gate.reached().await;
+    for key in ["{agent:jobs}:leases", "{agent:jobs}:bodies", "{agent:jobs}:jobs"] {
+        stage.redis.run::<i64>(&["DEL", key]).await;
+    }
+    stage.redis.kill();
+    stage.redis.start_again();
+    gate.open();
+    let about_to_send = async || {
+        let lines: Vec<String> = stage.redis.run(&["LRANGE", "agent:journal:two", "0", "-1"]).await;
+        lines.iter().any(|line| line.contains(":send\""))
+    };
+    while !about_to_send().await {
+        tokio::task::yield_now().await;
+    }
+    stage.push(&job).await;
+    let result = stage.result("two").await;
+    assert_eq!(result["status"], "completed", "{result}");
+    let requests = stage.orchestrator.requests();
+    let sent: Vec<&str> =
+        requests.iter().filter(|one| one.path.contains("/two/")).map(|one| one.method.as_str()).collect();
+    assert_eq!(sent, ["GET", "POST"], "only the second looked and sent");
+}
+
 #[tokio::test]
 async fn an_answer_that_comes_while_redis_is_away_is_kept_and_costs_no_attempt() {
     let gate = Gate::new();

@@ -175,19 +175,19 @@ impl Journal {
     /// Notes that `step` is about to happen. True when an earlier delivery had noted it already: it may then
     /// have happened.
     pub async fn mark(&self, step: &str, meter: &Meter) -> Result<bool, JobError> {
+        Ok(self.about_to(step, meter).await? == Before::Noted)
+    }
+
+    /// The same for a step of which one can find out whether it happened. Where nothing is on record, that alone is no
+    /// proof: the job may have run before, or the store may have lost its newest entries.
+    pub async fn about_to(&self, step: &str, meter: &Meter) -> Result<Before, JobError> {
         let mut fresh = false;
         self.step(step, meter, async {
             fresh = true;
             Ok(())
         })
         .await?;
-        Ok(!fresh)
-    }
-
-    /// The same for a step of which one can find out whether it happened. Where nothing is on record, that alone is no
-    /// proof: the job may have run before, or the store may have lost its newest entries.
-    pub async fn about_to(&self, step: &str, meter: &Meter) -> Result<Before, JobError> {
-        if self.mark(step, meter).await? {
+        if !fresh {
             return Ok(Before::Noted);
         }
         if self.lasting(|| self.store.may_have_forgotten()).await? {

@@ -114,7 +114,7 @@ impl Planner for ModelPlanner {
             ));
         }
         Ok(match reply.calls {
-            calls if calls.is_empty() => match written::plan(&reply.text, brief) {
+            calls if calls.is_empty() => match written::plan(&reply.text, transcript.len(), brief) {
                 Some(call) => Turn::Calls { calls: vec![call], text: String::new() },
                 None => Turn::Answer(reply.text),
             },

@@ -219,10 +219,10 @@ fn a_plan_that_was_written_down_is_the_call_and_an_example_in_words_is_not() {
             workflow: None,
             session: None,
         };
-        let call = written::plan(&text, &brief);
+        let call = written::plan(&text, 0, &brief);
         let call = call.as_ref().map(|call| (call.name.as_str(), call.arguments.as_str().to_owned()));
         assert_eq!(call, expected, "{text}");
         let nothing = Brief { tools: &[], ..brief };
-        assert!(written::plan(&text, &nothing).is_none(), "nothing was offered");
+        assert!(written::plan(&text, 1, &nothing).is_none(), "nothing was offered");
     }
 }

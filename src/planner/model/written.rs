@@ -15,8 +15,8 @@ const EXECUTE: &str = "execute_pipeline";
 const PATCH: &str = "patch_workflow";
 const FENCE: &str = "```";
 
-/// The call that `text` amounts to, if it does.
-pub(super) fn plan(text: &str, brief: &Brief<'_>) -> Option<ToolCall> {
+/// The call that `text`, said after `turns` others, amounts to, if it does.
+pub(super) fn plan(text: &str, turns: usize, brief: &Brief<'_>) -> Option<ToolCall> {
     let text = text.trim();
     let (block, alone) = match text.starts_with(['{', '[']) {
         true => (text, true),
@@ -30,7 +30,9 @@ pub(super) fn plan(text: &str, brief: &Brief<'_>) -> Option<ToolCall> {
     };
     let offered = brief.tools.iter().any(|tool| tool.name == name);
     let taken = offered && (alone || asked_for);
-    taken.then(|| ToolCall { id: "call_written".into(), name: name.into(), arguments })
+    // The same in a replay, and told apart from those of other turns.
+    let id = format!("call_written_{}", turns + 1);
+    taken.then(|| ToolCall { id, name: name.into(), arguments })
 }
 
 /// The inside of the one fenced block, and whether nothing else is said.

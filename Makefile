@@ -7,7 +7,7 @@ build:
 test: needs
 	cargo test --locked
 
-# Kills, cuts and failovers in full: half an hour. ROWS="worker-kills cut" runs only those.
+# Kills, cuts and failovers in full: half an hour. ROWS="worker-kills cut" runs only those, ROWS="redis-restarts 100" that one with a hundred faults.
 chaos: needs
 	cargo test --locked --features failpoints --test chaos -- $(ROWS)
 

@@ -116,7 +116,7 @@ async fn judged(
     with: &Guarding<'_>,
 ) -> Result<Option<String>, JobError> {
     let request = request(rule, model, side, text);
-    let reply = with.tools.journal.step(step, with.tools.meter, with.model.chat(&request, &with.quiet)).await?;
+    let reply = with.tools.journal.paid(step, with.tools.meter, with.model.chat(&request, &with.quiet)).await?;
     let Some(answer) = structured::read(&reply.text) else {
         return Ok(Some("the model that applies its rule gave no readable judgement".into()));
     };

@@ -274,5 +274,5 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn failed(error: StoreError) -> JobError {
-    JobError::new(ErrorCode::Internal, format!("a pool could not choose: {error}"))
+    error.for_job("a pool could not choose")
 }

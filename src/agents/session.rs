@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    job::{ErrorCode, JobError, RawJson},
+    job::{JobError, RawJson},
     llm::Message,
     store::{SharedStore, StoreError, key_part},
 };
@@ -88,7 +88,7 @@ fn key(owner: Option<&str>, id: &str) -> String {
 }
 
 fn failed(error: StoreError) -> JobError {
-    JobError::new(ErrorCode::Internal, format!("the conversation could not be read or kept: {error}"))
+    error.for_job("the conversation could not be read or kept")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod class;
 mod clause;
 mod cue;
 mod eval;
+mod follow;
 mod lexicon;
 mod model;
 mod nouns;
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     pub columns: &'a [String],
     /// Ids of the workflow's nodes.
     pub nodes: &'a [String],
+    /// The data at hand came of the request before, in the same session.
+    pub goes_on: bool,
 }
 
 /// Decides a job's lane: its own word first, then the rules, and below `rules_threshold` (0 to 1) the model,

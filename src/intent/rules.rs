@@ -3,6 +3,7 @@
 use super::{
     Facts,
     cue::Cue,
+    follow::refines,
     score::{Score, score},
     words::{normalise, words},
 };
@@ -17,6 +18,8 @@ const LEAST_LEAD: f32 = 0.3;
 /// How often a decision with at least this strength is right: measured on the dev set.
 const CALIBRATION: &[(f32, f64)] =
     &[(0.0, 0.3), (0.3, 0.5), (0.6, 0.65), (0.9, 0.78), (1.4, 0.86), (2.0, 0.92), (3.0, 0.96), (4.5, 0.99)];
+/// How sure a refinement of the rows before is.
+const FOLLOWS: f64 = 0.9;
 /// Cues named in the reasoning.
 const REASONS: usize = 3;
 
@@ -24,7 +27,18 @@ const REASONS: usize = 3;
 #[must_use]
 pub fn classify(prompt: &str, facts: &Facts<'_>) -> Intent {
     let text = normalise(prompt);
-    decide(&score(&words(&text, facts)))
+    let words = words(&text, facts);
+    let decided = decide(&score(&words));
+    let open = matches!(decided.intent, IntentKind::Execute | IntentKind::Unclear) && decided.confidence < FOLLOWS;
+    if facts.goes_on && open && refines(&words, facts.has_workflow) {
+        return Intent {
+            intent: IntentKind::Execute,
+            confidence: FOLLOWS,
+            reasoning: "a one-time data operation: the prompt goes on from the rows before it in the session.".into(),
+            source: IntentSource::Rules,
+        };
+    }
+    decided
 }
 
 fn decide(score: &Score) -> Intent {

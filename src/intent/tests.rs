@@ -27,6 +27,47 @@ fn the_same_verb_means_data_or_workflow_by_its_object() {
 }
 
 #[test]
+fn after_a_table_a_few_words_go_on_from_it_and_others_do_not() {
+    use IntentKind::{Execute, Handoff, Patch, Unclear};
+    let columns = ["city".to_owned(), "price".to_owned()];
+    let facts = |goes_on| Facts { has_data: true, columns: &columns, goes_on, ..Facts::default() };
+    for prompt in [
+        "now only those under 500",
+        "only those from Berlin",
+        "sort them by price",
+        "the first five",
+        "and by city?",
+        "what about Berlin?",
+        "just the cheapest one",
+        "under 100",
+        "without the cancelled ones",
+        "now the average per city",
+        "same, but descending",
+        "which of them is the cheapest?",
+        "only the dearest of those",
+    ] {
+        let intent = classify(prompt, &facts(true));
+        assert!(intent.intent == Execute && intent.confidence >= 0.7, "{prompt}: {intent:?}");
+    }
+    for (prompt, want) in [
+        ("now add an email step", Patch),
+        ("from now on only those under 500", Patch),
+        ("escalate it to a manager", Handoff),
+        ("thanks", Unclear),
+        ("email it to Bob", Unclear),
+        ("I want to talk to someone about those", Handoff),
+    ] {
+        let intent = classify(prompt, &facts(true));
+        let sure = |intent: &Intent| intent.confidence >= 0.7 && intent.intent == Execute;
+        assert!(intent.intent == want || (want == Unclear && !sure(&intent)), "{prompt}: {intent:?}");
+    }
+    let nodes = ["fetch".to_owned()];
+    let beside = Facts { has_workflow: true, nodes: &nodes, ..facts(true) };
+    assert_ne!(classify("and remove the last one", &beside).confidence, 0.9, "which of the two is meant?");
+    assert!(classify("only those from Berlin", &facts(false)).confidence < 0.7, "there is nothing to go on from");
+}
+
+#[test]
 fn permanence_turns_a_table_operation_into_a_change() {
     use IntentKind::{Execute, Patch};
     for (prompt, want) in [

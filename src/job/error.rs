@@ -142,6 +142,12 @@ impl JobError {
         Self { deferred: true, pending: Some(Box::new(pending)), ..error }
     }
 
+    /// Whether the job's own end came: told to stop, or out of time.
+    #[must_use]
+    pub fn stops(&self) -> bool {
+        matches!(self.code, ErrorCode::Cancelled | ErrorCode::Timeout)
+    }
+
     /// Says whether another attempt may help.
     #[must_use]
     pub fn with_retryable(mut self, retryable: bool) -> Self {

@@ -117,6 +117,8 @@ pub enum PlanSource {
     Model,
     /// A promoted tool, without a model.
     Promoted,
+    /// A kept answer of a model that was not asked again.
+    Cache,
 }
 
 /// Where the plan of a job came from.

@@ -98,8 +98,12 @@ impl Drive<'_> {
         let next = self.planner.next(&self.brief, turns.transcript(), &self.call_context);
         let turn = if self.on_record {
             let context = &self.tool_context;
-            let turn = context.journal.step(&format!("turn:{made}"), context.meter, next).await;
-            record.tool_calls.extend(context.journal.unreadable(&format!("turn:{made}"), context.meter).await?);
+            let step = format!("turn:{made}");
+            let turn = match self.planner.asks(turns.transcript()) {
+                true => context.journal.paid(&step, context.meter, next).await,
+                false => context.journal.step(&step, context.meter, next).await,
+            };
+            record.tool_calls.extend(context.journal.unreadable(&step, context.meter).await?);
             turn?
         } else {
             next.await?

@@ -151,19 +151,29 @@ impl Turns {
             return Action::Finish;
         }
         let turns = u32::try_from(self.transcript.len()).unwrap_or(u32::MAX);
-        if turns >= self.bounds.max_turns || self.refused_patches >= self.bounds.max_patch_tries {
-            return Action::Fail(self.give_up(turns));
+        match self.last_error.take_if(|_| self.refused_patches >= self.bounds.max_patch_tries) {
+            Some(mut error) => {
+                error.message = format!("gave up after {turns} tries; the last one: {}", error.message);
+                Action::Fail(error)
+            }
+            None if turns >= self.bounds.max_turns => Action::Fail(self.out_of_turns()),
+            None => Action::Plan,
         }
-        Action::Plan
     }
 
-    fn give_up(&mut self, turns: u32) -> JobError {
-        let mut error = self
-            .last_error
-            .take()
-            .unwrap_or_else(|| JobError::new(ErrorCode::LoopDetected, "the planner came to no end"));
-        error.message = format!("gave up after {turns} tries; the last one: {}", error.message);
-        error
+    /// The bound is what ended it; what went wrong last is told with it.
+    fn out_of_turns(&mut self) -> JobError {
+        let turns = self.bounds.max_turns;
+        let message = format!("the plan came to no end within {turns} turns: raise llm.max_turns or ask for less");
+        let error = JobError::new(ErrorCode::LoopDetected, "").with_detail("reason", "max_turns");
+        match self.last_error.take() {
+            Some(last) => {
+                let told = serde_json::json!({"type": last.code.as_str(), "message": last.message});
+                JobError { message: format!("{message}; the last error: {last}"), ..error }
+                    .with_detail("last_error", told)
+            }
+            None => JobError { message, ..error },
+        }
     }
 
     fn repeats(&self, call: &ToolCall) -> u32 {
@@ -314,7 +324,7 @@ mod tests {
     fn each_bound_has_its_own_end() {
         // (error of every call, same arguments every time, planner mends, code, turns made)
         let rows = [
-            (ErrorCode::InvalidPipeline, false, true, ErrorCode::InvalidPipeline, 3),
+            (ErrorCode::InvalidPipeline, false, true, ErrorCode::LoopDetected, 3),
             (ErrorCode::InvalidPatch, false, true, ErrorCode::InvalidPatch, 3),
             (ErrorCode::InvalidPipeline, true, true, ErrorCode::LoopDetected, 2),
             (ErrorCode::InvalidPipeline, false, false, ErrorCode::InvalidPipeline, 0),
@@ -336,6 +346,23 @@ mod tests {
             assert_eq!(failed.unwrap().code, expected, "{code:?}");
             assert_eq!(turns.transcript().len(), made, "{code:?}");
         }
+    }
+
+    #[test]
+    fn the_bound_on_turns_names_its_setting_and_the_last_error() {
+        let mut turns = Turns::new(Bounds { max_turns: 1, ..BOUNDS });
+        turns.next(calls(&[call("a", "{}")]));
+        let Action::Fail(failed) = turns.next(error(ErrorCode::InvalidPipeline)) else { panic!("it goes on") };
+        assert!(failed.message.contains("llm.max_turns") && failed.message.ends_with("invalid_pipeline: no"));
+        assert_eq!(
+            (&failed.details["reason"], &failed.details["last_error"]["type"]),
+            (&serde_json::json!("max_turns"), &serde_json::json!("invalid_pipeline"))
+        );
+        let mut looking = Turns::new(Bounds { max_turns: 1, ..BOUNDS });
+        looking.next(calls(&[call("search", "{}")]));
+        let told = Event::Called(vec![Ok(ToolReport::told("two tools"))]);
+        let Action::Fail(failed) = looking.next(told) else { panic!("it goes on") };
+        assert_eq!((failed.code, failed.details.contains_key("last_error")), (ErrorCode::LoopDetected, false));
     }
 
     #[test]

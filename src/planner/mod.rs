@@ -96,6 +96,12 @@ impl ToolReport {
 /// Plans.
 #[async_trait]
 pub trait Planner: Send + Sync {
+    /// Whether the next turn, after `transcript`, is a model's, so that it is paid for.
+    fn asks(&self, transcript: &[Exchange]) -> bool {
+        let _ = transcript;
+        false
+    }
+
     /// The next turn, given everything before it.
     ///
     /// # Errors

@@ -18,12 +18,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use memory::MemoryQueue;
-pub(crate) use redis::Link;
 pub use redis::RedisQueue;
+pub(crate) use redis::{Link, is_away};
 pub use types::{
-    Approval, CancelOutcome, DeadLetter, Decision, DecisionOutcome, Delivery, End, Finished, JobFilter, JobState,
-    JobView, Lease, LeaseBackend, LeaseEnd, QueueError, QueueStats, RetryOutcome, Source, Standing, StoredEvent,
-    Submission,
+    Approval, CancelOutcome, Claim, DeadLetter, Decision, DecisionOutcome, Delivery, End, Finished, JobFilter,
+    JobState, JobView, Lease, LeaseBackend, LeaseEnd, QueueError, QueueStats, RetryOutcome, Source, Standing,
+    StoredEvent, Submission,
 };
 
 use crate::job::{Event, Job, JobId, RawJson, Rejected};

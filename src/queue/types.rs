@@ -95,6 +95,24 @@ pub struct Lease {
 pub trait LeaseBackend: Send + Sync + 'static {
     /// Ends the claim `claim` of `delivery`.
     async fn finish(&self, claim: &str, delivery: &Delivery, end: End) -> Result<Finished, QueueError>;
+
+    /// Whether the backend itself knows of `claim` now.
+    async fn holds(&self, claim: &str) -> Result<bool, QueueError>;
+}
+
+/// What a lease rests on, for asking whether it still stands.
+#[derive(Clone)]
+pub struct Claim {
+    backend: Arc<dyn LeaseBackend>,
+    name: String,
+}
+
+impl Claim {
+    /// Whether it stands now, by the backend's own word: one that lost its last writes may have given the job to
+    /// somebody else long before the lease is over.
+    pub async fn stands(&self) -> Result<bool, QueueError> {
+        self.backend.holds(&self.name).await
+    }
 }
 
 impl Lease {
@@ -120,6 +138,12 @@ impl Lease {
     #[must_use]
     pub fn ended(&self) -> Option<LeaseEnd> {
         self.why.get().copied()
+    }
+
+    /// What it rests on.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        Claim { backend: self.backend.clone(), name: self.claim.clone() }
     }
 
     /// Ends the lease. The queue checks that the claim still holds, writes what `end` asks for so that it

@@ -1,5 +1,7 @@
 //! Bounds that are not settings: each protects the process, with its reason.
 
+use std::time::Duration;
+
 /// Characters of an error that go back to a model: enough to mend a call, too few to flood a prompt.
 pub const MODEL_ERROR_CHARS: usize = 800;
 
@@ -9,6 +11,10 @@ pub const RECORDED_ARGS_BYTES: usize = 4096;
 /// Longest wait for a rate limit that a job sits out in its worker's slot, in seconds: a way through the queue costs
 /// less than a slot for longer than that.
 pub const MAX_WAIT_IN_SLOT_SECS: u64 = 3;
+
+/// How long after a restart of Redis, or a failover, jobs look whether a patch is there before they send it: those that
+/// ran before it stand at the head of the queue, and each look costs the orchestrator a request.
+pub const DOUBT_AFTER_RESTART: Duration = Duration::from_secs(600);
 
 /// Warnings kept on one result: past that only their number grows.
 pub const MAX_WARNINGS: usize = 50;

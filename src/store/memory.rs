@@ -64,7 +64,7 @@ impl MemoryStore {
 
     fn write(&self, key: &str, value: Bytes, ttl: Duration, keep: bool) -> Result<(), StoreError> {
         if value.len() > self.max_bytes {
-            return Err(StoreError(format!(
+            return Err(StoreError::refused(format!(
                 "{} bytes do not fit into {} (store.memory_max_bytes)",
                 value.len(),
                 self.max_bytes

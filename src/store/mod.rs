@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod bucket;
+mod epoch;
 mod journal;
 mod loans;
 mod memory;
@@ -12,15 +13,17 @@ mod runs;
 mod series;
 mod sessions;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::job::{ErrorCode, JobError};
+
 pub use artifacts::Artifacts;
 pub use bucket::Draw;
-pub use journal::Journal;
+pub use journal::{Before, Journal};
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 pub use runs::{Run, Runs};
@@ -57,8 +60,48 @@ pub enum Write {
 
 /// The backend could not be reached, or refused.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the store failed: {0}")]
-pub struct StoreError(pub String);
+#[error("the store failed: {message}")]
+pub struct StoreError {
+    message: String,
+    away: bool,
+}
+
+impl StoreError {
+    /// The backend refused, or answered what cannot be.
+    #[must_use]
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self { message: message.into(), away: false }
+    }
+
+    /// The backend cannot be reached now. Nothing is known of what was asked.
+    #[must_use]
+    pub fn away(message: impl Into<String>) -> Self {
+        Self { message: message.into(), away: true }
+    }
+
+    /// Whether asking again later may help.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// The error of a job that needed it; `what` says for what. While the backend is away no job has failed: it is put
+    /// back, and that is no attempt.
+    #[must_use]
+    pub fn for_job(self, what: &str) -> JobError {
+        outage(self.away, format!("{what}: {self}"))
+    }
+}
+
+/// The error of a job that could not go on because a backend of the service's own failed.
+#[must_use]
+pub fn outage(away: bool, message: impl fmt::Display) -> JobError {
+    let error = JobError::new(ErrorCode::Internal, message.to_string());
+    JobError { deferred: away, retry_after: away.then_some(RETURN), ..error }
+}
+
+/// When a job looks again whether a backend that was away is back.
+const RETURN: Duration = Duration::from_secs(1);
 
 /// Keys with values and keys with lists; every key ends by itself after its time to live.
 #[async_trait]
@@ -106,6 +149,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends the loan of `holder`, where it has one.
     async fn give_back(&self, key: &str, holder: &str) -> Result<(), StoreError>;
+
+    /// Whether what was written not long ago may be gone: the backend was started anew, or another has taken its
+    /// place. A backend that acknowledges before a disk has it loses its last second with its process.
+    async fn may_have_forgotten(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Reads a value that another program keeps under a key of its own choosing.
     async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError>;

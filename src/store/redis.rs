@@ -6,13 +6,17 @@ use ::redis::{Cmd, FromRedisValue, RedisError, Value, cmd, from_redis_value};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Draw, Store, StoreError, Write};
-use crate::{queue::Link, settings::Settings};
+use super::{Draw, Store, StoreError, Write, epoch::Epoch};
+use crate::{
+    queue::{Link, is_away},
+    settings::Settings,
+};
 
 /// Values are strings and lists are lists, at `<queue.prefix>:<key>`.
 pub struct RedisStore {
     link: Link,
     prefix: String,
+    epoch: Epoch,
 }
 
 impl RedisStore {
@@ -23,8 +27,8 @@ impl RedisStore {
         let own = settings.store.url.clone();
         let name = if own.is_some() { "store.url" } else { "redis.url" };
         redis.url = own.unwrap_or(redis.url);
-        let link = Link::to(&redis).map_err(|e| StoreError(e.0.replace("redis.url", name)))?;
-        Ok(Arc::new(Self { link, prefix: settings.queue.prefix.clone() }))
+        let link = Link::to(&redis).map_err(|e| StoreError::refused(e.0.replace("redis.url", name)))?;
+        Ok(Arc::new(Self { link, prefix: settings.queue.prefix.clone(), epoch: Epoch::default() }))
     }
 
     fn key(&self, key: &str) -> String {
@@ -40,7 +44,7 @@ impl RedisStore {
             let length: usize = read(self.link.run(&[append]).await.map_err(failed)?.pop())?;
             written += piece.len();
             if length != written {
-                return Err(StoreError(format!(
+                return Err(StoreError::refused(format!(
                     "redis: {length} bytes of a large value are there instead of {written}"
                 )));
             }
@@ -72,7 +76,8 @@ impl RedisStore {
 const PIECE_BYTES: usize = 4 << 20;
 
 fn failed(error: RedisError) -> StoreError {
-    StoreError(format!("redis: {error}"))
+    let message = format!("redis: {error}");
+    if is_away(&error) { StoreError::away(message) } else { StoreError::refused(message) }
 }
 
 fn read<T: FromRedisValue>(answer: Option<Result<Value, RedisError>>) -> Result<T, StoreError> {
@@ -215,6 +220,10 @@ impl Store for RedisStore {
         let mut call = self.on_loans(GIVE_BACK, key);
         call.arg(holder);
         self.ask::<i64>(call).await.map(drop)
+    }
+
+    async fn may_have_forgotten(&self) -> Result<bool, StoreError> {
+        self.epoch.is_young(&self.link, &self.key("epoch")).await.map_err(failed)
     }
 
     async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError> {

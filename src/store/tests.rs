@@ -1,3 +1,5 @@
+use futures::FutureExt;
+
 use super::*;
 use crate::job::{Budget, ErrorCode, JobError, JobId, Meter, Tokens};
 
@@ -108,6 +110,50 @@ async fn waits_add_up_over_deliveries_and_spending_goes_on_where_it_was() {
         assert_eq!(u64::from(meter.spend().llm_calls), delivery - 1);
         meter.begin_request().unwrap();
         journal.wait(Duration::from_secs(1), &meter).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_counted_from_before_it_is_sent_and_once() {
+    let store = MemoryStore::new(1 << 20);
+    let id = JobId::parse("j").unwrap();
+    let journal = || Journal::new(store.clone(), &id, HOUR, 1000);
+    for died in 0..3 {
+        let meter = Meter::default();
+        let journal = journal();
+        let asked = journal.paid("turn:0", &meter, async {
+            meter.begin_request().unwrap();
+            // Whoever drops this future takes the worker's place at its death.
+            std::future::pending::<Result<u8, JobError>>().await
+        });
+        assert!(asked.now_or_never().is_none());
+        assert_eq!(meter.spend().llm_calls, died + 1, "the earlier ones and this one");
+    }
+    let meter = Meter::default();
+    let answer = async {
+        meter.begin_request().unwrap();
+        Ok(1_u8)
+    };
+    journal().paid("turn:0", &meter, answer).await.unwrap();
+    let again = Meter::default();
+    journal().paid::<u8, _>("turn:0", &again, async { panic!("paid twice") }).await.unwrap();
+    assert_eq!((meter.spend().llm_calls, again.spend().llm_calls), (4, 4));
+}
+
+#[tokio::test]
+async fn a_line_that_was_written_twice_counts_once_and_bare_lines_are_read() {
+    let store = MemoryStore::new(1 << 20);
+    let (id, meter) = (JobId::parse("j").unwrap(), Meter::default());
+    let journal = || Journal::new(store.clone(), &id, HOUR, 1000);
+    journal().step("a", &meter, async { Ok(1_u8) }).await.unwrap();
+    let line = store.list("journal:j").await.unwrap().remove(0);
+    store.append("journal:j", line, HOUR).await.unwrap();
+    let spend = serde_json::to_string(&meter.spend()).unwrap();
+    let bare = format!(r#"{{"Step":{{"step":"b","value":2,"spend":{spend}}}}}"#);
+    store.append("journal:j", bare.into(), HOUR).await.unwrap();
+    let again = journal();
+    for (step, fresh, expected) in [("a", 9, 1), ("a", 3, 3), ("b", 9, 2)] {
+        assert_eq!(again.step(step, &meter, async move { Ok(fresh) }).await.unwrap(), expected, "{step}");
     }
 }
 

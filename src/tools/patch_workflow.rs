@@ -15,6 +15,7 @@ use crate::{
     job::{ErrorCode, Job, JobError, Lane, PatchTarget, Preview, RawJson},
     llm::ToolSpec,
     settings::{RunPatchMode, Settings, WorkflowPatchMode},
+    store::Before,
     workflow::{
         Mode, PatchSpec, Prepared, Rules, Workflow,
         orchestrator::{Caller, Destination, Orchestrator, Outgoing, Posted},
@@ -115,8 +116,8 @@ pub struct Commit {
     /// Time has passed since the check (an approval was waited for): fetch the workflow again and check against
     /// it. A patch that does not hold any more, or does something else now, is a `patch_conflict`.
     pub recheck: bool,
-    /// It may have been sent by a worker that is gone, or its answer was lost: look first.
-    pub may_have_been_sent: bool,
+    /// Whether it was sent before, by a worker that is gone or one whose record is: where that may be, look first.
+    pub sent: Before,
 }
 
 /// The tool.
@@ -262,10 +263,17 @@ impl PatchWorkflow {
             ));
         };
         let caller = caller(&pending.owner, context);
-        if how.may_have_been_sent
-            && let Some(posted) = orchestrator.find(&outgoing(pending), &caller).await?
-        {
-            return Ok(Outcome { fresh: None, posted: Some(posted) });
+        if how.sent != Before::Never {
+            match orchestrator.find(&outgoing(pending), &caller).await {
+                Ok(Some(posted)) => return Ok(Outcome { fresh: None, posted: Some(posted) }),
+                Ok(None) => {}
+                // It is most likely the first time: an orchestrator that cannot tell, or a workflow that somebody else
+                // has changed, stops no patch then.
+                Err(error) if how.sent == Before::Perhaps && !error.retryable && !error.stops() => {
+                    tracing::debug!(job_id = %context.job.job_id, %error, "nobody can tell whether the patch is there");
+                }
+                Err(error) => return Err(error),
+            }
         }
         let fresh = if how.recheck { Some(self.rechecked(pending, context).await?) } else { None };
         let posted = orchestrator.send(&outgoing(fresh.as_ref().unwrap_or(pending)), false, &caller).await?;
@@ -331,10 +339,10 @@ impl Tool for PatchWorkflow {
             return Ok(ToolEnd::Park(RawJson::of(&pending)));
         }
         let send = async {
-            let again = context.journal.mark(&format!("{step}:send"), context.meter).await?;
+            let sent = context.journal.about_to(&format!("{step}:send"), context.meter).await?;
             // A workflow that came with the job stays the basis; one that was fetched may have changed since.
-            let recheck = again && context.job.current_workflow.is_none();
-            self.post(&pending, Commit { recheck, may_have_been_sent: again }, context).await
+            let recheck = sent == Before::Noted && context.job.current_workflow.is_none();
+            self.post(&pending, Commit { recheck, sent }, context).await
         };
         let outcome: Outcome =
             context.journal.step(&format!("{step}:sent"), context.meter, send).await.map_err(named)?;
@@ -347,8 +355,8 @@ impl Tool for PatchWorkflow {
             JobError::new(ErrorCode::Internal, format!("what was approved cannot be read: {error}")).with_tool(NAME)
         })?;
         let send = async {
-            let again = context.journal.mark(&step, context.meter).await?;
-            self.post(&pending, Commit { recheck: true, may_have_been_sent: again }, context).await
+            let sent = context.journal.about_to(&step, context.meter).await?;
+            self.post(&pending, Commit { recheck: true, sent }, context).await
         };
         let outcome: Outcome =
             context.journal.step(&format!("{step}:sent"), context.meter, send).await.map_err(named)?;

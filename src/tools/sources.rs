@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::{
     job::{ErrorCode, Job, JobError, JobId, RawJson},
     queue::SharedQueue,
-    store::Artifacts,
+    store::{Artifacts, outage},
 };
 
 /// Resolves references: artifacts first, then the results that the queue keeps.
@@ -57,15 +57,16 @@ impl Sources {
 
     /// What is stored behind `reference`, as it is.
     pub async fn document(&self, reference: &str) -> Result<Option<RawJson>, JobError> {
-        let failed = |e: String| JobError::new(ErrorCode::Internal, format!("{reference:?} could not be read: {e}"));
-        if let Some(bytes) = self.artifacts.get(reference).await.map_err(|e| failed(e.to_string()))? {
+        let what = || format!("{reference:?} could not be read");
+        if let Some(bytes) = self.artifacts.get(reference).await.map_err(|e| e.for_job(&what()))? {
             return RawJson::parse(bytes).map(Some).map_err(|e| {
                 JobError::new(ErrorCode::PipelineFailed, format!("what is stored at {reference:?} is not JSON: {e}"))
             });
         }
         let id = reference.strip_prefix("artifact://").unwrap_or(reference);
         let (Some(queue), Ok(id)) = (&self.queue, JobId::parse(id)) else { return Ok(None) };
-        let result = queue.result(&id, Duration::ZERO).await.map_err(|e| failed(e.to_string()))?;
+        let result = queue.result(&id, Duration::ZERO).await;
+        let result = result.map_err(|e| outage(true, format!("{}: {e}", what())))?;
         Ok(result.and_then(|document| member(&document, Member::Result)))
     }
 }

@@ -66,16 +66,23 @@ pub async fn attempt(
     around: &Surroundings<'_>,
     notes: &mut Notes,
 ) -> Result<LaneEnd, JobError> {
-    let limit = job.timeout.unwrap_or(Duration::from_secs(runner.settings.worker.default_timeout_secs));
+    let limit = runner.limit(job);
     let began = Instant::now();
     // Time in the queue for a rate limit is the job's time as well.
     let counts = asks_model(runner, job) && !around.journal.replays();
-    let waited = if counts { around.journal.waited(meter).await? } else { Duration::ZERO };
+    let waited = match counts {
+        true => tokio::select! {
+            biased;
+            () = around.stop.cancelled() => return Err(stopped()),
+            waited = around.journal.waited(meter) => waited?,
+        },
+        false => Duration::ZERO,
+    };
     let deadline = began + limit.saturating_sub(waited);
     let work = AssertUnwindSafe(lane(runner, job, meter, around, notes, deadline)).catch_unwind();
     tokio::select! {
         biased;
-        () = around.stop.cancelled() => Err(JobError::new(ErrorCode::Cancelled, "the job was cancelled")),
+        () = around.stop.cancelled() => Err(stopped()),
         ended = work => ended.unwrap_or_else(|_| {
             metrics::counter!(names::JOB_PANICS_TOTAL).increment(1);
             tracing::error!(job_id = %job.job_id, "the job panicked");
@@ -90,6 +97,10 @@ pub async fn attempt(
             ),
         )),
     }
+}
+
+fn stopped() -> JobError {
+    JobError::new(ErrorCode::Cancelled, "the job was cancelled")
 }
 
 async fn lane(
@@ -122,7 +133,8 @@ async fn lane(
     let at_hand = columns.as_ref().map(|(columns, _)| columns.as_slice());
     let mut known = runner.known(job, at_hand, session.as_ref(), journal, meter).await?;
     notes.columns = known.columns.take();
-    let decided = decide(runner, job, at_hand, &mut known, journal, &quiet).await?;
+    let goes_on = job.data.is_none() && session.as_ref().is_some_and(|session| session.last_rows().is_some());
+    let decided = decide(runner, job, at_hand, goes_on, &mut known, journal, &quiet).await?;
     tell(&decided, around);
     let intent = &*notes.intent.insert(decided);
     if let Some(pending) = approval::decided(around.approval, journal, meter).await? {
@@ -281,6 +293,7 @@ async fn decide(
     runner: &Runner,
     job: &Job,
     columns: Option<&[Column]>,
+    goes_on: bool,
     known: &mut Known,
     journal: &Journal,
     context: &CallContext<'_>,
@@ -292,6 +305,7 @@ async fn decide(
         has_data: columns.is_some(),
         columns: &names,
         nodes: &nodes,
+        goes_on: goes_on && columns.is_some(),
     };
     let settings = &runner.settings.intent;
     let offline = intent::decide(job, &facts, settings.rules_threshold, None).await;
@@ -305,7 +319,7 @@ async fn decide(
     let unsure = offline.source == IntentSource::Rules && offline.confidence < settings.rules_threshold;
     let Some(chat) = runner.model.as_deref().filter(|_| unsure) else { return Ok(offline) };
     let model = IntentModel { chat, model: settings.model.clone(), context };
-    match journal.step("intent", context.meter, model.answer(job.prompt_text(), &facts)).await {
+    match journal.paid("intent", context.meter, model.answer(job.prompt_text(), &facts)).await {
         Err(error) if error.deferred => Err(error),
         answer => Ok(answer.unwrap_or_else(|error| intent::unanswered(&error))),
     }

@@ -2,7 +2,10 @@
 //!
 //! [`live`] is the only function that ends a lease, after everything the job did is on record.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +25,8 @@ use crate::{
 
 /// Lives one delivered job from lease to acknowledgement. `hand_back` fires when the process must go at once.
 pub(super) async fn live(runner: Arc<Runner>, queue: SharedQueue, lease: Lease, hand_back: CancellationToken) {
-    let journal = lease.delivery.job.as_ref().ok().map(|job| runner.journal(&job.job_id));
+    let again = lease.delivery.attempt > 1 || lease.delivery.crashes > 0;
+    let journal = lease.delivery.job.as_ref().ok().map(|job| runner.journal(job).of_delivery(lease.claim(), again));
     let end = tokio::select! {
         biased;
         () = hand_back.cancelled() => Some(End::HandBack),
@@ -89,11 +93,9 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     if lease.ended() == Some(LeaseEnd::Lost) {
         return None;
     }
-    if let Some(after) = deferral::wait(&outcome) {
-        if let Err(error) = journal.wait(after, &meter).await {
-            tracing::warn!(job_id = %job.job_id, %error, "how long the job waits could not be noted");
-        }
-        tracing::debug!(job_id = %job.job_id, ?after, "a rate limit has no room; the job waits in the queue");
+    if let Some(after) = deferral::wait(&outcome)
+        && put_off(runner, job, journal, &meter, after, outcome.as_ref().err()).await
+    {
         return Some(End::Defer { after });
     }
     let outcome = match outcome {
@@ -119,10 +121,36 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
             Some(ending(runner, delivery, document, dead))
         }
         // The result could not be kept: the job is not done.
-        Err(error) => Some(
-            again(runner, job, delivery, &error)
-                .unwrap_or(End::Retry { after: std::time::Duration::from_millis(runner.settings.retry.max_ms), error }),
-        ),
+        Err(error) => {
+            if let Some(after) = deferral::wait(&Err::<(), _>(error.clone()))
+                && put_off(runner, job, journal, &meter, after, Some(&error)).await
+            {
+                return Some(End::Defer { after });
+            }
+            let last = Duration::from_millis(runner.settings.retry.max_ms);
+            Some(again(runner, job, delivery, &error).unwrap_or(End::Retry { after: last, error }))
+        }
+    }
+}
+
+/// Notes that the job waits in the queue, and says whether it may. A rate limit is waited for in any case, since the
+/// attempt itself counts the wait; a store that is away only for the time the job has, and then it counts as a failure.
+async fn put_off(
+    runner: &Runner,
+    job: &Job,
+    journal: &Journal,
+    meter: &Meter,
+    after: Duration,
+    why: Option<&JobError>,
+) -> bool {
+    let outage = why.is_some_and(|error| error.code == ErrorCode::Internal);
+    tracing::debug!(job_id = %job.job_id, ?after, outage, "the job waits in the queue");
+    match journal.wait(after, meter).await {
+        Ok(waited) => !outage || waited < runner.limit(job),
+        Err(error) => {
+            tracing::warn!(job_id = %job.job_id, %error, "how long the job waits could not be noted");
+            !outage
+        }
     }
 }
 
@@ -140,7 +168,7 @@ async fn note_spending(journal: &Journal, meter: &Meter, job: &Job) {
     if meter.spend().llm_calls == 0 {
         return;
     }
-    if let Err(error) = journal.wait(std::time::Duration::ZERO, meter).await {
+    if let Err(error) = journal.wait(Duration::ZERO, meter).await {
         tracing::warn!(job_id = %job.job_id, %error, "what the attempt spent could not be noted");
     }
 }
@@ -173,6 +201,6 @@ fn ending(runner: &Runner, delivery: &Delivery, document: JobResult, dead: Optio
 fn count(document: &JobResult) {
     let lane = document.lane.map_or("none", |lane| lane.as_str());
     metrics::counter!(names::JOBS_TOTAL, "lane" => lane, "status" => document.status.as_str()).increment(1);
-    let seconds = std::time::Duration::from_millis(document.metadata.execution_time_ms).as_secs_f64();
+    let seconds = Duration::from_millis(document.metadata.execution_time_ms).as_secs_f64();
     metrics::histogram!(names::JOB_DURATION_SECONDS, "lane" => lane).record(seconds);
 }

@@ -22,7 +22,7 @@ pub use retry::next_attempt;
 pub use tally::{DURATION_BUCKETS, Tally, record};
 
 use crate::{
-    job::{ErrorCode, Event, Job, JobError, JobId, JobResult, Meter},
+    job::{ErrorCode, Event, Job, JobError, JobResult, Meter},
     lanes::{Handoffs, LaneEnd},
     llm::ChatModel,
     planner::Planner,
@@ -56,12 +56,17 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// The journal of a job, kept as long as its result.
+    /// The journal of a job, kept as long as its result. While its store is away the job waits, as long as it has.
     #[must_use]
-    pub fn journal(&self, job_id: &JobId) -> Journal {
+    pub fn journal(&self, job: &Job) -> Journal {
         let results = &self.settings.results;
         let ttl = Duration::from_secs(results.ttl_secs);
-        Journal::new(self.store.clone(), job_id, ttl, results.keep_job_max_bytes)
+        Journal::new(self.store.clone(), &job.job_id, ttl, results.keep_job_max_bytes).patient(self.limit(job))
+    }
+
+    /// How long a job may take.
+    fn limit(&self, job: &Job) -> Duration {
+        job.timeout.unwrap_or(Duration::from_secs(self.settings.worker.default_timeout_secs))
     }
 
     /// Runs one job in this process, without a queue: one attempt, and its result whole.
@@ -71,7 +76,7 @@ impl Runner {
         stop: CancellationToken,
         emit: &(dyn Fn(Event) + Send + Sync),
     ) -> JobResult {
-        self.run_with(job, &self.journal(&job.job_id), stop, emit).await
+        self.run_with(job, &self.journal(job), stop, emit).await
     }
 
     /// The same on a journal of the caller's: with that of a job that has ended, a replay of it.
@@ -121,10 +126,7 @@ impl Runner {
         let Some(result) = &document.result else { return Ok(document) };
         document.result_ref = Some(if result.len() > self.settings.results.inline_max_bytes {
             let bytes: Bytes = result.bytes().clone();
-            self.artifacts
-                .put(bytes)
-                .await
-                .map_err(|e| JobError::new(ErrorCode::Internal, format!("the result could not be kept: {e}")))?
+            self.artifacts.put(bytes).await.map_err(|e| e.for_job("the result could not be kept"))?
         } else {
             // The result document itself is the artifact: the queue keeps it beside the result key.
             format!("artifact://{}", document.job_id)

@@ -134,10 +134,8 @@ impl Runner {
         let Some(owner) = owner(job) else { return };
         let learned = match &document.metadata.plan {
             _ if document.status != Status::Completed || document.lane != Some(Lane::Execute) => Ok(()),
-            Some(PlanOrigin { source: PlanSource::Promoted | PlanSource::Model, tool: Some(tool), .. }) => {
-                self.runs().used(owner, tool, 1).await.map(drop)
-            }
-            Some(PlanOrigin { source: PlanSource::Model, tool: None, .. }) => {
+            Some(PlanOrigin { tool: Some(tool), .. }) => self.runs().used(owner, tool, 1).await.map(drop),
+            Some(PlanOrigin { source: PlanSource::Model | PlanSource::Cache, tool: None, .. }) => {
                 let limits = Limits::from(&self.settings.pipeline);
                 let run = columns.and_then(|columns| {
                     lesson(job.job_id.as_str(), job.prompt_text(), &columns, only_pipeline(document)?, &limits)
@@ -222,7 +220,9 @@ pub(super) fn settled(origin: PlanOrigin, record: &crate::lanes::Record, meter: 
             let last = record.tool_calls.iter().rev().find(|call| call.status == ToolStatus::Ok);
             let args = last.filter(|call| call.tool == "call_tool").and_then(|call| call.args.to_value().ok());
             let text = |args: &serde_json::Value| args["name"].as_str().map(str::to_owned);
-            PlanOrigin { tool: args.as_ref().and_then(text), ..origin }
+            let kept = !asked && meter.spend().response_cache_hit;
+            let source = if kept { PlanSource::Cache } else { PlanSource::Model };
+            PlanOrigin { source, tool: args.as_ref().and_then(text), ..origin }
         }
         _ => origin,
     }

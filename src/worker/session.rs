@@ -28,7 +28,7 @@ impl Runner {
         let read = async {
             let bound = self.settings.llm.session_max_tokens;
             let session = self.sessions().get(job.workflow_owner.as_deref(), id, bound).await;
-            session.map_err(|e| JobError::new(ErrorCode::Internal, format!("the session could not be read: {e}")))
+            session.map_err(|e| e.for_job("the session could not be read"))
         };
         journal.step("session", meter, read).await.map(Some)
     }

@@ -1,6 +1,6 @@
 //! Kills, cuts and failovers in full: `make chaos`. The shorter round is part of the ordinary tests.
 //!
-//! Names of rows as arguments run only those.
+//! Names of rows as arguments run only those; a number is how many faults a row that counts them is to have.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[path = "../it/lease_model.rs"]
@@ -23,7 +23,9 @@ const DEEP: [lease_model::Row; 4] = [
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let (numbers, wanted): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).partition(|arg| arg.parse::<usize>().is_ok());
+    let faults_of = |usual: usize| numbers.first().and_then(|n| n.parse().ok()).unwrap_or(usual);
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|one| name.contains(one.as_str()));
     let mut faults = Vec::new();
     println!("{}", rows::HEADER);
@@ -37,13 +39,13 @@ async fn main() -> ExitCode {
         };
     }
     row!("worker-kills", worker_kills::run(&worker_kills::FULL));
-    row!("failpoints", failpoints::run(50));
-    row!("redis-restarts", redis_restarts::run(50));
+    row!("failpoints", failpoints::run(faults_of(50)));
+    row!("redis-restarts", redis_restarts::run(faults_of(50)));
     row!("cut-claim", cuts::run(cuts::Place::Claim, 0..=64));
     row!("cut-renew", cuts::run(cuts::Place::Renew, 0..=64));
     row!("cut-finish", cuts::run(cuts::Place::Finish, 0..=64));
     row!("stopped-worker", stopped_worker::run(std::time::Duration::from_secs(25)));
-    row!("primary-kills", primary_kills::run(20));
+    row!("primary-kills", primary_kills::run(faults_of(20)));
     if runs("lease-model") {
         for row in &DEEP {
             match lease_model::explore(row) {

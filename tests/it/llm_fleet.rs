@@ -182,4 +182,7 @@ async fn an_answer_that_one_process_got_is_there_for_all() {
     assert_eq!((&kept["metadata"]["llm_calls"], &kept["metadata"]["cache_hit"]), (&json!(0), &json!(true)), "{kept}");
     assert_eq!((&kept["metadata"]["tokens_used"], &kept["metadata"]["cost_usd"]), (&json!(0), &json!(0.0)));
     assert_eq!(kept["result"]["data"], paid["result"]["data"]);
+    let source = |result: &serde_json::Value| result["metadata"]["plan"]["source"].clone();
+    assert_eq!((source(&paid), source(&kept)), (json!("model"), json!("cache")));
+    assert!(stage.command(&["replay", "kept"]).status.success());
 }

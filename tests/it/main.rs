@@ -34,6 +34,7 @@ mod llm_time;
 #[cfg(feature = "local-embeddings")]
 mod local_encoder;
 mod offline_planner;
+mod outage;
 mod patch_orchestrator;
 mod patch_reading;
 mod patch_rfc6902;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use agent_runner::{
     job::{Budget, ErrorCode, Job, JobError, Meter, RawJson},
     settings::{Orchestrator, RunPatchMode, Settings, WorkflowPatchMode},
-    store::{Journal, MemoryStore, SharedStore},
+    store::{Before, Journal, MemoryStore, SharedStore},
     tools::{Commit, PatchWorkflow, Pending, Tool, ToolContext, ToolEnd, ToolOutput},
 };
 use serde_json::{Value, json};
@@ -334,7 +334,7 @@ async fn a_redelivered_job_looks_and_posts_once() {
         let tool = tool(&stub, |_| {});
         let job = job(json!({ "patch_target": target }));
         let pending = prepared(&tool, &job, &add_email()).await;
-        let again = Commit { may_have_been_sent: true, ..Commit::default() };
+        let again = Commit { sent: Before::Noted, ..Commit::default() };
         // It was journalled and never sent: it is sent now.
         commit(&tool, &job, &pending, again).await.unwrap();
         // It was sent, and the worker died: it is found.
@@ -355,7 +355,7 @@ async fn a_lost_patch_that_never_arrived_is_the_jobs_to_try_again() {
     let error = commit(&tool, &job, &pending, Commit::default()).await.unwrap_err();
     assert_eq!((error.code, error.retryable), (ErrorCode::OrchestratorFailed, true));
     assert_eq!(stub.applied(), 0);
-    commit(&tool, &job, &pending, Commit { may_have_been_sent: true, recheck: false }).await.unwrap();
+    commit(&tool, &job, &pending, Commit { sent: Before::Noted, recheck: false }).await.unwrap();
     assert_eq!(stub.applied(), 1);
 }
 
@@ -369,14 +369,14 @@ async fn somebody_elses_change_meanwhile_is_a_conflict() {
     let mut other = workflow();
     other["nodes"][0]["config"]["url"] = json!("https://c.example");
     stub.put_workflow("ada", "main", other);
-    let error = commit(&tool, &job, &pending, Commit { may_have_been_sent: true, recheck: false }).await.unwrap_err();
+    let error = commit(&tool, &job, &pending, Commit { sent: Before::Noted, recheck: false }).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::PatchConflict);
     assert_eq!(stub.applied(), 0);
 }
 
 #[tokio::test]
 async fn an_approved_patch_is_checked_against_the_workflow_of_that_moment() {
-    let approved = Commit { recheck: true, may_have_been_sent: false };
+    let approved = Commit { recheck: true, sent: Before::Never };
     let rename = json!({ "operations": [{"op": "add", "path": "/nodes/1/config", "value": {"function": "save"}}] });
     // (what happened meanwhile, spec, whether it still goes out)
     let mut moved = workflow();

@@ -53,10 +53,16 @@ async fn a_job_is_taken_and_ended_once(rig: Rig) {
     rig.push_job("a").await;
     let lease = rig.one().await;
     assert_eq!((id_of(&lease), lease.delivery.attempt, lease.delivery.crashes), ("a", 1, 0));
+    let claim = lease.claim();
+    assert!(claim.stands().await.unwrap());
     assert_eq!(lease.delivery.standing, Standing::Runnable);
     assert_eq!(rig.state("a").await, Some(JobState::Running));
     rig.queue.emit(&job("a"), Event::new(EventKind::Started).with("n", 1));
     finish(lease, done(r#"{"price":1.10}"#)).await;
+    while claim.stands().await.unwrap() {
+        // It is acknowledged after its result is there.
+        tokio::task::yield_now().await;
+    }
 
     assert_eq!(rig.result("a").await.unwrap(), r#"{"price":1.10}"#);
     let events = rig.events_until_end("a").await;

@@ -59,6 +59,29 @@ async fn events(redis: &Redis, id: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_who_both_believe_to_have_a_job_close_its_events_once() {
+    let redis = Redis::start();
+    let queue = connect(&redis.settings()).await;
+    push_job(&redis, "a").await;
+    let first = one(&queue).await;
+    // As after a restart of Redis that lost the claim: the job is there again.
+    for key in ["{agent:jobs}:leases", "{agent:jobs}:bodies", "{agent:jobs}:jobs"] {
+        redis.run::<i64>(&["DEL", key]).await;
+    }
+    push_job(&redis, "a").await;
+    let second = one(&queue).await;
+    assert!(!first.claim().stands().await.unwrap() && second.claim().stands().await.unwrap());
+    let id = JobId::parse("a").unwrap();
+    queue.emit(&id, Event::new(EventKind::Started));
+    assert_eq!(first.finish(done("1")).await.unwrap(), Finished::Done);
+    queue.emit(&id, Event::new(EventKind::ToolFinished));
+    assert_eq!(second.finish(done("2")).await.unwrap(), Finished::Superseded);
+    settled(&queue).await;
+    assert_eq!(events(&redis, "a").await, ["started", "completed", "tool_finished"]);
+    assert_eq!(redis.run::<Vec<String>>(&["LRANGE", "agent:results:a", "0", "-1"]).await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_result_is_one_entry_with_a_ttl_and_a_message_on_its_channel() {
     let redis = Redis::start();
     let queue = connect(&redis.settings()).await;

@@ -40,6 +40,27 @@ async fn a_killed_worker_neither_pays_nor_patches_twice() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_cut_off_by_a_kill_is_counted() {
+    let gate = Gate::new();
+    let reply = || Reply::call("execute_pipeline", &json!({"pipeline": [{"step": "table_sort", "field": "a"}]}));
+    let model = ModelServer::start([reply().gate_at(0, &gate), reply()]);
+    let stage = Stage::set().await.with("OPENAI_BASE_URL", model.base_url());
+    let mut first = stage.serve();
+    stage.push(&json!({"job_id": "cut", "prompt": "sort by a", "data": [{"a": 2}, {"a": 1}]})).await;
+    gate.reached().await;
+    first.signal("KILL");
+    first.wait();
+    gate.open();
+    let _second = stage.serve();
+    let result = stage.result("cut").await;
+    assert_eq!(result["status"], "completed", "{result}");
+    assert_eq!(result["metadata"]["llm_calls"], 2, "one was cut off, one answered");
+    assert_eq!(result["metadata"]["tokens_used"], 110, "of the other nobody told what it took");
+    let replayed = stage.command(&["replay", "cut"]);
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+}
+
+#[tokio::test]
 async fn sigterm_lets_running_jobs_finish() {
     let gate = Gate::new();
     let reply = Reply::call("execute_pipeline", &json!({"pipeline": [{"step": "table_sort", "field": "a"}]}));

@@ -67,6 +67,13 @@ async fn a_model_is_told_what_was_asked_before() {
         assert!(asked[1].contains(part), "{part} is not in {}", asked[1]);
     }
     assert!(asked[1].ends_with("# Task\nonly the dearest of those"), "the task stays last");
+    // Rules recognise what goes on from a table: each of these is one call, for the plan.
+    for (id, prompt) in [("3", "now only those under 500"), ("4", "and by city?"), ("5", "the first five")] {
+        model.push(plan(1));
+        let next = stage.run(job(id, "ann", prompt)).await;
+        assert_eq!((&next["status"], &next["metadata"]["llm_calls"]), (&json!("completed"), &json!(1)), "{next}");
+        assert_eq!(next["metadata"]["intent"]["source"], "rules", "{prompt}");
+    }
     drop((service, model));
     let replayed = stage.command(&["replay", "2"]);
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));

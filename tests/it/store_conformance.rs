@@ -52,6 +52,32 @@ suite! {
     the_least_loaded_is_lent_and_the_dead_give_back,
 }
 
+/// Only a server that took over the data of another may lack something.
+#[tokio::test]
+async fn a_redis_that_was_started_again_may_have_forgotten() {
+    let mut redis = Redis::with(&["--appendonly", "yes"]);
+    let connect = || RedisStore::connect(&redis.settings()).unwrap();
+    let (before, other) = (connect(), connect());
+    for store in [&before, &other, &before] {
+        assert!(!store.may_have_forgotten().await.unwrap(), "it is the first one");
+    }
+    let settings = redis.settings();
+    redis.kill();
+    assert!(before.list("a").await.unwrap_err().is_away());
+    redis.start_again();
+    let after = RedisStore::connect(&settings).unwrap();
+    for store in [&after, &before, &other] {
+        // Whoever asks has just written, and so knows of a connection that broke.
+        store.list("a").await.unwrap();
+        assert!(store.may_have_forgotten().await.unwrap());
+    }
+    let age: String = redis.run(&["GET", "agent:epoch"]).await;
+    let (since, server) = age.split_once(' ').unwrap();
+    let long_ago = format!("{} {server}", since.parse::<u64>().unwrap() - 3600);
+    redis.run::<()>(&["SET", "agent:epoch", &long_ago]).await;
+    assert!(!RedisStore::connect(&settings).unwrap().may_have_forgotten().await.unwrap(), "that was long ago");
+}
+
 async fn a_list_keeps_its_newest_entries(rig: Rig) {
     let store = &rig.store;
     store.trim("a", 2).await.unwrap();
@@ -169,7 +195,7 @@ async fn a_store_has_its_own_address_and_outlives_a_restart_of_the_server() {
     let mut settings = redis.settings();
     settings.redis.url = format!("redis://127.0.0.1:{}", crate::support::redis::free_port()).as_str().into();
     settings.store.url = Some("localhost".into());
-    assert!(RedisStore::connect(&settings).err().unwrap().0.contains("store.url"));
+    assert!(RedisStore::connect(&settings).err().unwrap().to_string().contains("store.url"));
     settings.store.url = Some(redis.url().as_str().into());
     let store = RedisStore::connect(&settings).unwrap();
     store.put("k", "v".into(), HOUR).await.unwrap();

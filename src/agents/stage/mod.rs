@@ -162,7 +162,7 @@ impl Stage<'_> {
         made.model_calls += 1;
         let step = format!("ask:{}:{}", self.scope, run.turns());
         let said = self
-            .recorded(&step, trail, async {
+            .paid(&step, trail, async {
                 match self.in_time(self.model.chat(&request, &context)).await {
                     // Part of the run's story: the second walk takes the same turn.
                     Err(error) if self.goes_on(run, &error) => Ok(Err(error)),
@@ -247,15 +247,31 @@ impl Stage<'_> {
     where
         T: Serialize + DeserializeOwned,
     {
-        let meter = self.context.meter;
-        let timed = async {
-            let (started, spent) = (Instant::now(), meter.spend().cost_usd);
-            let value = work.await?;
-            Ok(Timed { value, at: now(), ms: millis(started.elapsed()), cost_usd: meter.spend().cost_usd - spent })
-        };
-        let timed = self.context.journal.step(step, meter, timed).await?;
+        let timed = self.context.journal.step(step, self.context.meter, self.timed(work)).await?;
         trail.tick(&timed.at);
         Ok(timed)
+    }
+
+    /// The same where `work` asks a model.
+    pub(super) async fn paid<T>(
+        &self,
+        step: &str,
+        trail: &mut Trail,
+        work: impl Future<Output = Result<T, JobError>>,
+    ) -> Result<Timed<T>, JobError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let timed = self.context.journal.paid(step, self.context.meter, self.timed(work)).await?;
+        trail.tick(&timed.at);
+        Ok(timed)
+    }
+
+    async fn timed<T>(&self, work: impl Future<Output = Result<T, JobError>>) -> Result<Timed<T>, JobError> {
+        let meter = self.context.meter;
+        let (started, spent) = (Instant::now(), meter.spend().cost_usd);
+        let value = work.await?;
+        Ok(Timed { value, at: now(), ms: millis(started.elapsed()), cost_usd: meter.spend().cost_usd - spent })
     }
 
     /// Ends `work` with the run's own time, and gives that as the reason.

@@ -209,7 +209,7 @@ impl TierPlay<'_> {
         let step = format!("ask:{}:evaluate:{}", self.stage.scope, escalation.level());
         let asked = self
             .stage
-            .recorded(&step, trail, async {
+            .paid(&step, trail, async {
                 match self.stage.model.chat(&request, &quiet).await {
                     Err(error) if may_pass_to_another(&error) => Ok(Err(error)),
                     Err(error) => Err(reasoned(error)),

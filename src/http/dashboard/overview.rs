@@ -43,7 +43,7 @@ pub(super) async fn show(State(app): State<App>, query: Query) -> Result<Page<im
         _ => in_time(app.queue.jobs(&few(JobState::AwaitingApproval))).await?,
     };
     let failed = in_time(app.queue.jobs(&few(JobState::Failed))).await?;
-    let charts = chart::all(&app.series, day).await.map_err(|e| Problem::store_unavailable(&e.0))?;
+    let charts = chart::all(&app.series, day).await.map_err(|e| Problem::store_unavailable(&e.to_string()))?;
     Ok(Page(Overview {
         nav: "overview",
         tiles: tiles(&stats),

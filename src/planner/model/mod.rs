@@ -3,6 +3,7 @@
 mod prompt;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::sync::Arc;
 
@@ -92,6 +93,10 @@ fn cache_key(job: &Job) -> Option<String> {
 
 #[async_trait]
 impl Planner for ModelPlanner {
+    fn asks(&self, _: &[Exchange]) -> bool {
+        true
+    }
+
     async fn next(
         &self,
         brief: &Brief<'_>,
@@ -109,7 +114,10 @@ impl Planner for ModelPlanner {
             ));
         }
         Ok(match reply.calls {
-            calls if calls.is_empty() => Turn::Answer(reply.text),
+            calls if calls.is_empty() => match written::plan(&reply.text, transcript.len(), brief) {
+                Some(call) => Turn::Calls { calls: vec![call], text: String::new() },
+                None => Turn::Answer(reply.text),
+            },
             calls => Turn::Calls { calls, text: reply.text },
         })
     }

@@ -181,3 +181,48 @@ async fn calls_run_words_answer_and_too_many_calls_are_refused() {
     assert_eq!(planner.next(&brief, &[], &context).await.unwrap(), Turn::Answer("42".into()));
     assert_eq!(planner.next(&brief, &[], &context).await.unwrap_err().code, ErrorCode::LlmBadOutput);
 }
+
+#[test]
+fn a_plan_that_was_written_down_is_the_call_and_an_example_in_words_is_not() {
+    let pipeline = r#"{"pipeline":[{"step":"top_k","k":3,"by":"price","x":1.10}]}"#;
+    let steps = r#"[{"step":"count"}]"#;
+    let patch = r#"{"operations":[{"op":"remove","path":"/nodes/id:a"}],"description":"d"}"#;
+    let fenced = |text: &str| format!("```json\n{text}\n```");
+    let talk = |text: &str| format!("Here is the plan:\n{}\nI hope it helps.", fenced(text));
+    let spec = format!(r#"{{"patch_spec":{patch}}}"#);
+    // (what the task is, what was written, the call)
+    let rows = [
+        (IntentKind::Execute, fenced(pipeline), Some(("execute_pipeline", pipeline.to_owned()))),
+        (IntentKind::Execute, talk(pipeline), Some(("execute_pipeline", pipeline.to_owned()))),
+        (IntentKind::Unclear, pipeline.to_owned(), Some(("execute_pipeline", pipeline.to_owned()))),
+        (IntentKind::Unclear, steps.to_owned(), Some(("execute_pipeline", format!(r#"{{"pipeline":{steps}}}"#)))),
+        (IntentKind::Patch, talk(patch), Some(("patch_workflow", spec.clone()))),
+        (IntentKind::Patch, fenced(&spec), Some(("patch_workflow", spec.clone()))),
+        (IntentKind::Unclear, talk(pipeline), None),
+        (IntentKind::Execute, talk(patch), None),
+        (IntentKind::Execute, format!("{}\n{}", fenced(steps), fenced(steps)), None),
+        (IntentKind::Execute, fenced(r#"{"pipeline":"top 3"}"#), None),
+        (IntentKind::Execute, fenced(r#"[{"city":"Rome"}]"#), None),
+        (IntentKind::Execute, "[]".into(), None),
+        (IntentKind::Execute, "There are three rows.".into(), None),
+        (IntentKind::Execute, "```".into(), None),
+    ];
+    let (job, tools) = (job(json!({"prompt": "p"})), [tool("execute_pipeline"), tool("patch_workflow")]);
+    for (kind, text, expected) in rows {
+        let intent = Intent { intent: kind, ..intent() };
+        let brief = Brief {
+            job: &job,
+            intent: &intent,
+            tools: &tools,
+            columns: None,
+            row_count: None,
+            workflow: None,
+            session: None,
+        };
+        let call = written::plan(&text, 0, &brief);
+        let call = call.as_ref().map(|call| (call.name.as_str(), call.arguments.as_str().to_owned()));
+        assert_eq!(call, expected, "{text}");
+        let nothing = Brief { tools: &[], ..brief };
+        assert!(written::plan(&text, 1, &nothing).is_none(), "nothing was offered");
+    }
+}

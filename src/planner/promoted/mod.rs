@@ -365,6 +365,10 @@ pub struct PromotedPlanner<'a> {
 
 #[async_trait]
 impl Planner for PromotedPlanner<'_> {
+    fn asks(&self, transcript: &[Exchange]) -> bool {
+        !transcript.is_empty() && self.then.asks(transcript)
+    }
+
     async fn next(
         &self,
         brief: &Brief<'_>,

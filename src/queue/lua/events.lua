@@ -15,11 +15,12 @@ for _, key in ipairs(KEYS) do
     expires = expires or last or name == 'queued'
     local known = false
     if last or ARGV[3] == '1' then
-      local tail = redis.call('XREVRANGE', key, '+', '-', 'COUNT', last and 1 or 64)
+      -- Events of another worker may stand behind the last one: of one that ran on without knowing that its claim is gone.
+      local tail = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 64)
       for _, entry in ipairs(tail) do
         local event, text = entry[2][2], entry[2][4]
         if last then
-          known = event == 'completed' or event == 'failed' or event == 'cancelled'
+          known = known or event == 'completed' or event == 'failed' or event == 'cancelled'
         elseif event == name and text == data then
           known = true
         end

@@ -29,6 +29,10 @@ impl LeaseBackend for Shared {
         self.jobs.notify_waiters();
         Ok(finished)
     }
+
+    async fn holds(&self, claim: &str) -> Result<bool, QueueError> {
+        Ok(self.state.lock().holds(claim))
+    }
 }
 
 impl Shared {

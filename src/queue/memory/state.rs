@@ -246,6 +246,11 @@ impl State {
         crashed
     }
 
+    /// Whether a claim holds.
+    pub(super) fn holds(&self, claim: &str) -> bool {
+        self.leases.contains_key(claim)
+    }
+
     /// Ends a claim; nothing when it does not hold.
     pub(super) fn release(&mut self, claim: &str) -> Option<Held> {
         let held = self.leases.remove(claim)?;

@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use ::redis::{Value, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -202,6 +203,13 @@ impl LeaseBackend for Core {
             self.flusher.emit(event);
         }
         finished
+    }
+
+    async fn holds(&self, claim: &str) -> Result<bool, QueueError> {
+        let Some(held) = self.table.get(claim) else { return Ok(false) };
+        let leases = &self.names.intakes[held.intake].leases;
+        let score = self.work.one(cmd("ZSCORE").arg(leases).arg(claim).take()).await?;
+        Ok(!matches!(score, Value::Nil))
     }
 }
 

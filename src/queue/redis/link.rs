@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::redis::{Cmd, RedisError, RedisResult, Value};
+use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
 
 use super::{
@@ -70,7 +70,7 @@ impl Link {
     }
 
     /// How often a connection was opened: it changes with every reconnect.
-    pub(super) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
@@ -112,6 +112,13 @@ impl Link {
 /// The server is no primary any more: the right one has to be found again.
 fn is_demoted(error: &RedisError) -> bool {
     matches!(error.code(), Some("READONLY" | "UNBLOCKED" | "MASTERDOWN" | "CLUSTERDOWN"))
+}
+
+/// Whether the server cannot be asked now, and can be later: it is gone, starts, or is no primary.
+pub(crate) fn is_away(error: &RedisError) -> bool {
+    let starting = matches!(error.code(), Some("LOADING" | "TRYAGAIN" | "NOREPLICAS" | "NOQUORUM"));
+    let nobody = matches!(error.kind(), ErrorKind::ClusterConnectionNotFound | ErrorKind::MasterNameNotFoundBySentinel);
+    error.is_io_error() || starting || nobody || is_demoted(error)
 }
 
 /// Whether waiting may help: everything but a key of the wrong type or a command that is not allowed.

@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::link::Link;
+pub(crate) use self::link::{Link, is_away};
 use self::{connect::Connector, core::Core, finish::Queued};
 use super::{
     CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobView, Lease, Queue, QueueError, QueueStats,

@@ -19,7 +19,15 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
-        let redis = Redis::start();
+        Self::on(Redis::start()).await
+    }
+
+    /// The same on a server with a disk, which can be killed and started again.
+    pub(crate) async fn durable() -> Self {
+        Self::on(Redis::with(&["--appendonly", "yes", "--appendfsync", "always"])).await
+    }
+
+    async fn on(redis: Redis) -> Self {
         let orchestrator = StubOrchestrator::start().await;
         let pairs = [
             ("REDIS_URL", redis.url()),

@@ -151,8 +151,10 @@ impl Store for Mortal {
         self.inner.get(key).await
     }
     async fn append(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
-        // What failed is done again by whoever comes next: nothing is gained by dying there.
-        let counts = key.starts_with("journal:") && !value.starts_with(b"{\"Failed\"");
+        // What failed or had only been begun is done again by whoever comes next: nothing is gained by dying there.
+        let line = String::from_utf8_lossy(&value).into_owned();
+        let done_again = line.contains("\"line\":{\"Failed\"") || line.contains("\"line\":{\"Asked\"");
+        let counts = key.starts_with("journal:") && !done_again;
         self.inner.append(key, value, ttl).await?;
         if counts && self.deaths.after.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.deaths.dead.notify_one();
@@ -186,6 +188,9 @@ impl Store for Mortal {
     }
     async fn give_back(&self, key: &str, holder: &str) -> Result<(), StoreError> {
         self.inner.give_back(key, holder).await
+    }
+    async fn may_have_forgotten(&self) -> Result<bool, StoreError> {
+        self.inner.may_have_forgotten().await
     }
     async fn foreign(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         self.inner.foreign(key).await

@@ -4,6 +4,8 @@
 //! being done again. Steps are told apart by name; where a name comes twice, its values are given in order.
 //! A job that has ended can be walked through once more from its record alone: that is a replay.
 
+mod lines;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -11,17 +13,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::{SharedStore, StoreError};
-use crate::job::{ErrorCode, JobError, JobId, Meter, RawJson, Spend, ToolCallRecord};
+use self::lines::{Line, Recorded};
+use super::{SharedStore, StoreError, outage};
+use crate::{
+    job::{ErrorCode, JobError, JobId, Meter, RawJson, Spend, ToolCallRecord},
+    queue::Claim,
+};
+
+/// How soon a store that is away is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The record of one job. Read from the store on first use: jobs that need no step pay nothing for it.
 pub struct Journal {
@@ -29,6 +37,12 @@ pub struct Journal {
     key: String,
     ttl: Duration,
     keep_max: usize,
+    /// How long a store that is away is waited for, at most: what was paid for or sent is not given up for that.
+    patience: Duration,
+    /// The job may have run before.
+    again: bool,
+    /// What the job's delivery rests on, where there is a queue.
+    claim: Option<Claim>,
     replays: bool,
     /// Stands before the name of every step.
     scope: String,
@@ -37,24 +51,16 @@ pub struct Journal {
     recorded: Arc<Mutex<Option<Recorded>>>,
 }
 
-/// One entry as it lies in the store.
-#[derive(Serialize, Deserialize)]
-enum Line {
-    /// A step that was done.
-    Step { step: String, value: RawJson, spend: Spend },
-    /// A step that failed: it is done again, but a replay fails with it.
-    Failed { step: String, error: JobError, spend: Spend },
-    /// The job was put back for a rate limit; all its waits together, in milliseconds.
-    Waited { ms: u64, spend: Spend },
-    /// The result stands: what comes after this belongs to a job that was started afresh.
-    End,
-}
-
-#[derive(Default)]
-struct Recorded {
-    steps: FxHashMap<String, VecDeque<RawJson>>,
-    failures: FxHashMap<String, JobError>,
-    waited: Duration,
+/// What is known of a step that was about to happen, from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Before {
+    /// It has not happened.
+    #[default]
+    Never,
+    /// Nothing is on record, and something may be missing there.
+    Perhaps,
+    /// It was noted, and may have happened.
+    Noted,
 }
 
 impl Journal {
@@ -62,7 +68,31 @@ impl Journal {
     #[must_use]
     pub fn new(store: SharedStore, job_id: &JobId, ttl: Duration, keep_max: usize) -> Self {
         let (key, scope) = (format!("journal:{job_id}"), String::new());
-        Self { store, key, ttl, keep_max, replays: false, scope, used: Arc::default(), recorded: Arc::default() }
+        Self {
+            store,
+            key,
+            ttl,
+            keep_max,
+            patience: Duration::ZERO,
+            again: false,
+            claim: None,
+            replays: false,
+            scope,
+            used: Arc::default(),
+            recorded: Arc::default(),
+        }
+    }
+
+    /// Waits up to `patience` for a store that is away.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Of a job that was delivered on `claim`; `again` where it may have run before.
+    #[must_use]
+    pub fn of_delivery(self, claim: Claim, again: bool) -> Self {
+        Self { claim: Some(claim), again, ..self }
     }
 
     /// The same journal for one of several works that go on side by side: the order in which they come to a step
@@ -75,6 +105,7 @@ impl Journal {
             scope: format!("{}{scope}/", self.scope),
             used: self.used.clone(),
             recorded: self.recorded.clone(),
+            claim: self.claim.clone(),
             ..*self
         }
     }
@@ -98,22 +129,43 @@ impl Journal {
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, JobError>>,
     {
+        self.recorded_or(step, meter, false, work).await
+    }
+
+    /// The same where `work` asks a model: that it is about to goes on record first, so that a request is counted
+    /// although its worker died over it.
+    pub async fn paid<T, F>(&self, step: &str, meter: &Meter, work: F) -> Result<T, JobError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: Future<Output = Result<T, JobError>>,
+    {
+        self.recorded_or(step, meter, true, work).await
+    }
+
+    async fn recorded_or<T, F>(&self, step: &str, meter: &Meter, asks: bool, work: F) -> Result<T, JobError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: Future<Output = Result<T, JobError>>,
+    {
         let step = &format!("{}{step}", self.scope);
         if let Some(value) = self.take(step, meter).await? {
             return value.read().map_err(|e| {
                 JobError::new(ErrorCode::Internal, format!("the journal entry {step:?} cannot be read: {e}"))
             });
         }
+        if asks {
+            self.append(Line::Asked { step: step.to_owned() }).await?;
+        }
         match work.await {
             Ok(value) => {
                 let line = Line::Step { step: step.to_owned(), value: RawJson::of(&value), spend: meter.spend() };
-                self.append(&line).await?;
+                self.append(line).await?;
                 Ok(value)
             }
             Err(error) => {
                 if !error.deferred {
                     let line = Line::Failed { step: step.to_owned(), error: error.clone(), spend: meter.spend() };
-                    self.append(&line).await?;
+                    self.append(line).await?;
                 }
                 Err(error)
             }
@@ -123,23 +175,67 @@ impl Journal {
     /// Notes that `step` is about to happen. True when an earlier delivery had noted it already: it may then
     /// have happened.
     pub async fn mark(&self, step: &str, meter: &Meter) -> Result<bool, JobError> {
+        Ok(self.about_to(step, meter).await? == Before::Noted)
+    }
+
+    /// The same for a step of which one can find out whether it happened. Where nothing is on record, that alone is no
+    /// proof: the job may have run before, or the store may have lost its newest entries.
+    pub async fn about_to(&self, step: &str, meter: &Meter) -> Result<Before, JobError> {
         let mut fresh = false;
         self.step(step, meter, async {
             fresh = true;
             Ok(())
         })
         .await?;
-        Ok(!fresh)
+        if !fresh {
+            return Ok(Before::Noted);
+        }
+        if self.lasting(|| self.store.may_have_forgotten()).await? {
+            self.still_ours().await?;
+            return Ok(Before::Perhaps);
+        }
+        Ok(if self.again { Before::Perhaps } else { Before::Never })
+    }
+
+    /// A queue that lost its newest entries may have given the job away while it runs here. Then this one is told to
+    /// stop, within a renewal of its lease, and until then goes no further.
+    async fn still_ours(&self) -> Result<(), JobError> {
+        let Some(claim) = &self.claim else { return Ok(()) };
+        let stands = || async { claim.stands().await.map_err(|e| StoreError::away(e.0)) };
+        if !self.lasting(stands).await? {
+            tokio::time::sleep(self.patience).await;
+            return Err(outage(true, "the queue no longer knows that the job runs here"));
+        }
+        Ok(())
+    }
+
+    /// Asks the store, and asks again while it is away: that is no fault of the job's. Whoever runs the job ends it in
+    /// its time.
+    async fn lasting<T, F>(&self, ask: impl Fn() -> F) -> Result<T, JobError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let (began, mut told) = (Instant::now(), false);
+        loop {
+            match ask().await {
+                Err(error) if error.is_away() && began.elapsed() + ASK_AGAIN < self.patience => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, key = self.key, "a job waits until its journal can be written again");
+                    }
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                answer => return answer.map_err(internal),
+            }
+        }
     }
 
     /// The steps on record, oldest first, each with what had been spent when it ended: for people who look at a job.
     pub async fn story(&self) -> Result<Vec<(String, Spend)>, StoreError> {
-        let lines = self.store.list(&self.key).await?;
-        let step = |line: &Bytes| match serde_json::from_slice(line).ok()? {
+        let step = |line: Line| match line {
             Line::Step { step, spend, .. } | Line::Failed { step, spend, .. } => Some((step, spend)),
-            Line::Waited { .. } | Line::End => None,
+            Line::Asked { .. } | Line::Waited { .. } | Line::End => None,
         };
-        Ok(lines.iter().filter_map(step).collect())
+        Ok(lines::read(&self.store.list(&self.key).await?).into_iter().filter_map(step).collect())
     }
 
     /// The tool calls of model answer `answer` that could not be read, so that the request was sent again. On record as
@@ -159,11 +255,12 @@ impl Journal {
         Ok(self.loaded(&mut recorded, meter).await?.waited)
     }
 
-    /// Notes that the job is put back for `wait` once more.
-    pub async fn wait(&self, wait: Duration, meter: &Meter) -> Result<(), JobError> {
+    /// Notes that the job is put back for `wait` once more; gives all its waits together.
+    pub async fn wait(&self, wait: Duration, meter: &Meter) -> Result<Duration, JobError> {
         let total = self.waited(meter).await? + wait;
         let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
-        self.append(&Line::Waited { ms, spend: meter.spend() }).await
+        self.append(Line::Waited { ms, spend: meter.spend() }).await?;
+        Ok(total)
     }
 
     /// Notes that the job's result stands. A job that recorded nothing leaves no trace.
@@ -171,7 +268,9 @@ impl Journal {
         if !self.used.load(Ordering::Relaxed) || self.replays {
             return;
         }
-        if let Err(error) = self.append(&Line::End).await {
+        let end = lines::written(Line::End);
+        // Nobody waits for this one: without it the journal only ends later.
+        if let Err(error) = self.store.append(&self.key, end, self.ttl).await {
             tracing::warn!(%error, key = self.key, "the end of a job could not be noted in its journal");
         }
     }
@@ -182,13 +281,15 @@ impl Journal {
             return Ok(None);
         }
         let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.store.put(&format!("inputs:{hash}"), bytes.clone(), self.ttl).await.map_err(internal)?;
+        let key = format!("inputs:{hash}");
+        self.lasting(|| self.store.put(&key, bytes.clone(), self.ttl)).await?;
         Ok(Some(hash))
     }
 
     /// An input that was kept.
     pub async fn kept(&self, hash: &str) -> Result<Option<Bytes>, JobError> {
-        self.store.get(&format!("inputs:{hash}")).await.map_err(internal)
+        let key = format!("inputs:{hash}");
+        self.lasting(|| self.store.get(&key)).await
     }
 
     /// The value of `step` without using it up, of a replay.
@@ -215,7 +316,7 @@ impl Journal {
             return Ok(());
         }
         let value = RawJson::of(value);
-        self.append(&Line::Step { step: step.to_owned(), value: value.clone(), spend: meter.spend() }).await?;
+        self.append(Line::Step { step: step.to_owned(), value: value.clone(), spend: meter.spend() }).await?;
         recorded.steps.entry(step.to_owned()).or_default().push_back(value);
         Ok(())
     }
@@ -238,14 +339,13 @@ impl Journal {
 
     async fn loaded<'a>(&self, slot: &'a mut Option<Recorded>, meter: &Meter) -> Result<&'a mut Recorded, JobError> {
         if slot.is_none() {
-            let lines = self.store.list(&self.key).await.map_err(internal)?;
-            let lines: Vec<Line> = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
+            let lines = lines::read(&self.lasting(|| self.store.list(&self.key)).await?);
             let mut parts: Vec<&[Line]> = lines.split(|line| matches!(line, Line::End)).collect();
             let last = parts.pop().unwrap_or_default();
             let mine = if self.replays && last.is_empty() { parts.pop().unwrap_or_default() } else { last };
             if !self.replays && !parts.is_empty() && mine.is_empty() {
                 // The job was started afresh: its old record has no more use.
-                self.store.remove(&self.key).await.map_err(internal)?;
+                self.lasting(|| self.store.remove(&self.key)).await?;
             }
             self.used.store(!mine.is_empty(), Ordering::Relaxed);
             *slot = Some(Recorded::read(mine, meter));
@@ -253,46 +353,14 @@ impl Journal {
         Ok(slot.get_or_insert_default())
     }
 
-    async fn append(&self, line: &Line) -> Result<(), JobError> {
+    async fn append(&self, line: Line) -> Result<(), JobError> {
         self.used.store(true, Ordering::Relaxed);
-        self.store.append(&self.key, RawJson::of(line).bytes().clone(), self.ttl).await.map_err(internal)
+        let line = lines::written(line);
+        self.lasting(|| self.store.append(&self.key, line.clone(), self.ttl)).await
     }
 }
 
-impl Recorded {
-    fn read(lines: &[Line], meter: &Meter) -> Self {
-        let mut recorded = Self::default();
-        let mut spent: Option<&Spend> = None;
-        for line in lines {
-            let spend = match line {
-                Line::Step { step, value, spend } => {
-                    recorded.steps.entry(step.clone()).or_default().push_back(value.clone());
-                    spend
-                }
-                Line::Failed { step, error, spend } => {
-                    recorded.failures.insert(step.clone(), error.clone());
-                    spend
-                }
-                Line::Waited { ms, spend } => {
-                    recorded.waited = Duration::from_millis(*ms);
-                    spend
-                }
-                Line::End => continue,
-            };
-            // Works side by side may have been written down in another order than they spent.
-            let more =
-                |known: &&Spend| (spend.llm_calls, spend.tokens.total()) >= (known.llm_calls, known.tokens.total());
-            if spent.as_ref().is_none_or(more) {
-                spent = Some(spend);
-            }
-        }
-        if let Some(spend) = spent {
-            meter.restore(spend.clone());
-        }
-        recorded
-    }
-}
-
+/// What a store that failed means for the job that needed it.
 fn internal(error: StoreError) -> JobError {
-    JobError::new(ErrorCode::Internal, error.to_string())
+    error.for_job("the job's journal")
 }

@@ -396,7 +396,10 @@ mod tests {
             }
         }
         let message = refused(&meter(Some(1000), None), 1000);
-        assert!(message.contains("0 of 1000 tokens are used, and the next prompt takes about 1000 tokens"), "{message}");
+        assert!(
+            message.contains("0 of 1000 tokens are used, and the next prompt takes about 1000 tokens"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -56,13 +56,7 @@ impl Defaults {
 }
 
 /// Writes `request` for `model` in the manner that its server takes, for an answer of at most `max_tokens` tokens.
-pub(super) fn write(
-    request: &ChatRequest,
-    model: &str,
-    defaults: Defaults,
-    max_tokens: u32,
-    quirks: Quirks,
-) -> Bytes {
+pub(super) fn write(request: &ChatRequest, model: &str, defaults: Defaults, max_tokens: u32, quirks: Quirks) -> Bytes {
     let body = Body {
         model,
         tools: request.tools.iter().map(|spec| tool(spec, quirks.strict)).collect(),

@@ -75,11 +75,7 @@ impl Clock {
 impl Exchange<'_> {
     /// Sends the request and reads the whole answer. Dropping the future, and every error, closes the
     /// connection. `heard` is told what was heard, on failures too.
-    pub(super) async fn run(
-        &self,
-        context: &CallContext<'_>,
-        heard: &mut Heard,
-    ) -> Result<Assembled, Fault> {
+    pub(super) async fn run(&self, context: &CallContext<'_>, heard: &mut Heard) -> Result<Assembled, Fault> {
         let now = Instant::now();
         let total = now + self.bounds.total;
         // An answer in one piece shows nothing until it is there.

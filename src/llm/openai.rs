@@ -260,7 +260,8 @@ impl OpenAi {
     /// What the model costs. Where dollars are bounded, one that nobody priced is not asked.
     fn price(&self, Leg { route, model }: Leg<'_>, context: &CallContext<'_>) -> Result<Option<Price>, Fault> {
         let price = if model == route.model { route.price.clone() } else { price::of(model, &self.prices) };
-        let owner_bounds = || context.meter.owner().is_some() && self.allowance.as_ref().is_some_and(Allowance::bounds_cost);
+        let owner_bounds =
+            || context.meter.owner().is_some() && self.allowance.as_ref().is_some_and(Allowance::bounds_cost);
         if price.is_some() || !(context.meter.bounds_cost() || owner_bounds()) {
             return Ok(price);
         }

@@ -184,12 +184,16 @@ mod tests {
         }
         leg.cool(&told(Kind::RateLimited, Some(100)), None);
         leg.cool(&told(Kind::Unavailable, Some(5)), None);
-        let wait = |secs| leg.cooling(now + Duration::from_secs(secs)).and_then(|fault| fault.wait).map(|w| w.as_secs());
+        let wait =
+            |secs| leg.cooling(now + Duration::from_secs(secs)).and_then(|fault| fault.wait).map(|w| w.as_secs());
         assert_eq!([wait(1), wait(50), wait(99), wait(101)], [Some(99), Some(52), Some(5), None]);
         leg.cool(&told(Kind::RateLimited, Some(500)), None);
         assert!(wait(101) > Some(390));
         assert_eq!(Leg { model: "other", ..leg }.cooling(now), None);
         let (first, later) = (leg.cooling(now).unwrap(), leg.cooling(now + Duration::from_secs(100)).unwrap());
-        assert!(first.wait.unwrap() < later.wait.unwrap() + Duration::from_secs(100), "who came first comes back first");
+        assert!(
+            first.wait.unwrap() < later.wait.unwrap() + Duration::from_secs(100),
+            "who came first comes back first"
+        );
     }
 }

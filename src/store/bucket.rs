@@ -134,7 +134,8 @@ impl Levels {
         for (level, draw) in self.levels.iter_mut().zip(draws) {
             *level = (*level + minutes * f64::from(draw.per_minute)).min(f64::from(draw.per_minute));
         }
-        let gone: Vec<Standing> = self.line.extract_if(|_, standing| standing.until <= now).map(|(_, gone)| gone).collect();
+        let gone: Vec<Standing> =
+            self.line.extract_if(|_, standing| standing.until <= now).map(|(_, gone)| gone).collect();
         for standing in gone {
             self.take(draws, &standing.amounts.iter().map(|amount| -amount).collect::<Vec<_>>());
         }
@@ -250,7 +251,8 @@ mod tests {
         let mut ask = |who, at: u64| levels.visit(&draws(1, 0), place(who), now + Duration::from_secs(at)).as_secs();
         assert_eq!((ask("a", 0), ask("b", 0), ask("gone", 0), ask("c", 0)), (0, 0, 30, 60));
         assert_eq!(ask("d", 61), 0, "the place is over, and what it held is back");
-        let soon = Place { holder: "e", at_most: Duration::from_secs(5), look_again: Duration::ZERO, keep: Duration::ZERO };
+        let soon =
+            Place { holder: "e", at_most: Duration::from_secs(5), look_again: Duration::ZERO, keep: Duration::ZERO };
         let mut visit = |place| levels.visit(&draws(1, 0), Visit::Line(place), now + Duration::from_secs(61));
         assert!(visit(soon) >= soon.at_most);
         let told = visit(Place { at_most: Duration::from_secs(900), look_again: Duration::from_secs(7), ..soon });

@@ -44,8 +44,13 @@ enum Line {
     Step { step: String, value: RawJson, spend: Spend },
     /// A step that failed: it is done again, but a replay fails with it.
     Failed { step: String, error: JobError, spend: Spend },
-    /// The job was put back for a rate limit; all its waits together, in milliseconds.
-    Waited { ms: u64, spend: Spend },
+    /// The job was put back: all its waits for limits together, and all of its time that is used, in milliseconds.
+    Waited {
+        ms: u64,
+        #[serde(default)]
+        used_ms: u64,
+        spend: Spend,
+    },
     /// The result stands: what comes after this belongs to a job that was started afresh.
     End,
 }
@@ -54,7 +59,16 @@ enum Line {
 struct Recorded {
     steps: FxHashMap<String, VecDeque<RawJson>>,
     failures: FxHashMap<String, JobError>,
-    waited: Duration,
+    elapsed: Elapsed,
+}
+
+/// A job's time over its earlier deliveries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Elapsed {
+    /// All of it: at work, and put back.
+    pub used: Duration,
+    /// Put back for limits.
+    pub waited: Duration,
 }
 
 impl Journal {
@@ -153,17 +167,17 @@ impl Journal {
         self.step(&step, meter, async { Ok(fresh) }).await
     }
 
-    /// How long the job has been put back for rate limits so far.
-    pub async fn waited(&self, meter: &Meter) -> Result<Duration, JobError> {
+    /// What is on record of the job's time, as it was when the job was last put back.
+    pub async fn elapsed(&self, meter: &Meter) -> Result<Elapsed, JobError> {
         let mut recorded = self.recorded.lock().await;
-        Ok(self.loaded(&mut recorded, meter).await?.waited)
+        Ok(self.loaded(&mut recorded, meter).await?.elapsed)
     }
 
-    /// Notes that the job is put back for `wait` once more.
-    pub async fn wait(&self, wait: Duration, meter: &Meter) -> Result<(), JobError> {
-        let total = self.waited(meter).await? + wait;
-        let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
-        self.append(&Line::Waited { ms, spend: meter.spend() }).await
+    /// Notes that the job is put back, with what it has used of its time and spent until it comes again.
+    pub async fn put_back(&self, elapsed: Elapsed, meter: &Meter) -> Result<(), JobError> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (ms, used_ms) = (millis(elapsed.waited), millis(elapsed.used));
+        self.append(&Line::Waited { ms, used_ms, spend: meter.spend() }).await
     }
 
     /// Notes that the job's result stands. A job that recorded nothing leaves no trace.
@@ -273,8 +287,9 @@ impl Recorded {
                     recorded.failures.insert(step.clone(), error.clone());
                     spend
                 }
-                Line::Waited { ms, spend } => {
-                    recorded.waited = Duration::from_millis(*ms);
+                Line::Waited { ms, used_ms, spend } => {
+                    let [waited, used] = [*ms, (*used_ms).max(*ms)].map(Duration::from_millis);
+                    recorded.elapsed = Elapsed { used, waited };
                     spend
                 }
                 Line::End => continue,

@@ -11,12 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::{
-    Draw, Held, Hold, Store, StoreError, Visit, Write,
-    bucket::Levels,
-    holds::Book,
-    loans::Loans,
-};
+use super::{Draw, Held, Hold, Store, StoreError, Visit, Write, bucket::Levels, holds::Book, loans::Loans};
 
 /// Bounded by bytes: when it is full the oldest keys go first, like a cache.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 pub use artifacts::Artifacts;
 pub use bucket::{Draw, Place, Visit};
 pub use holds::{Held, Hold};
-pub use journal::Journal;
+pub use journal::{Elapsed, Journal};
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 pub use runs::{Run, Runs};

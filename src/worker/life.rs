@@ -2,13 +2,17 @@
 //!
 //! [`live`] is the only function that ends a lease, after everything the job did is on record.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Runner, approval,
     attempt::{Notes, Surroundings, attempt},
+    clock::Clock,
     conclude::{self, Times},
     deferral, retry,
 };
@@ -16,7 +20,7 @@ use crate::{
     job::{ErrorCode, Event, EventKind, Job, JobError, JobId, JobResult, Meter, RawJson, Rejected},
     lanes::LaneEnd,
     queue::{Delivery, End, Finished, Lease, LeaseEnd, SharedQueue, Source, Standing},
-    store::Journal,
+    store::{Elapsed, Journal},
     telemetry::names,
 };
 
@@ -78,30 +82,35 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     let _in_flight = InFlight::enter();
     emit(Event::new(EventKind::Started).with("attempt", delivery.attempt).with("crashes", delivery.crashes));
     let (meter, mut notes) = (Meter::of(job), Notes::default());
-    let outcome = match &delivery.approval {
-        Some(approval) if approval::ends_the_job(approval) => {
+    let taken = (delivery.attempt, delivery.queue_time);
+    let (clock, unread) = match Clock::of(runner, job, taken, journal, &meter).await {
+        Ok(clock) => (clock, None),
+        Err(error) => (Clock::fresh(runner, job), Some(error)),
+    };
+    let outcome = match (unread, &delivery.approval) {
+        (Some(error), _) => Err(error),
+        (None, Some(approval)) if approval::ends_the_job(approval) => {
             Err(JobError::new(ErrorCode::Cancelled, "the change was rejected by the person asked for approval"))
         }
-        approval => {
-            let around = Surroundings { stop: lease.stop(), emit: &emit, approval: approval.as_ref(), journal };
+        (None, approval) => {
+            let around = Surroundings { stop: lease.stop(), emit: &emit, approval: approval.as_ref(), journal, clock };
             attempt(runner, job, &meter, &around, &mut notes).await
         }
     };
     if lease.ended() == Some(LeaseEnd::Lost) {
         return None;
     }
-    if let Some(after) = deferral::wait(&outcome) {
-        if let Err(error) = journal.wait(after, &meter).await {
-            tracing::warn!(job_id = %job.job_id, %error, "how long the job waits could not be noted");
-        }
-        tracing::debug!(job_id = %job.job_id, ?after, "a rate limit has no room; the job waits in the queue");
+    let left = clock.left();
+    if let Some(after) = deferral::wait(&outcome, left) {
+        note(journal, clock.put_back(after, true), &meter, job).await;
+        tracing::debug!(job_id = %job.job_id, ?after, "it is too early; the job waits in the queue");
         return Some(End::Defer { after });
     }
-    let outcome = match outcome {
+    let outcome = match outcome.map_err(|error| deferral::too_late(error, left)) {
         Ok(LaneEnd::Parked(pending)) => return Some(park(pending)),
-        Err(error) => match again(runner, job, delivery, &error) {
-            Some(end) => {
-                note_spending(journal, &meter, job).await;
+        Err(error) => match again(runner, job, delivery, &error, left) {
+            Some((after, end)) => {
+                note(journal, clock.put_back(after, false), &meter, job).await;
                 emit(Event::new(EventKind::Retry).with("error", error.code.as_str()).with("reason", error.message));
                 return Some(end);
             }
@@ -110,7 +119,8 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
         done => done,
     };
     let dead = outcome.as_ref().err().filter(|error| error.retryable).cloned();
-    let times = Times { attempt: delivery.attempt, queue: delivery.queue_time, execution: started.elapsed() };
+    let (attempt, queue) = (delivery.attempt, delivery.queue_time);
+    let times = Times { attempt, queue, waited: clock.waited(), execution: started.elapsed() };
     let columns = notes.columns.take();
     let document = conclude::result(job, outcome, notes, meter.spend(), times);
     match runner.keep_large(document).await {
@@ -121,28 +131,29 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
         }
         // The result could not be kept: the job is not done.
         Err(error) => Some(
-            again(runner, job, delivery, &error)
-                .unwrap_or(End::Retry { after: std::time::Duration::from_millis(runner.settings.retry.max_ms), error }),
+            again(runner, job, delivery, &error, Duration::MAX)
+                .map(|(_, end)| end)
+                .unwrap_or(End::Retry { after: Duration::from_millis(runner.settings.retry.max_ms), error }),
         ),
     }
 }
 
-/// Another attempt, where the error and the policy allow one.
-fn again(runner: &Runner, job: &Job, delivery: &Delivery, error: &JobError) -> Option<End> {
+/// Another attempt after a wait, where the error, the policy and the job's time allow one.
+fn again(runner: &Runner, job: &Job, delivery: &Delivery, error: &JobError, left: Duration) -> Option<(Duration, End)> {
     let made = delivery.attempt.saturating_add(job.retry_count);
     let after = retry::next_attempt(error, made, &runner.settings.retry, rand::random())?;
+    if after >= left {
+        return None;
+    }
     metrics::counter!(names::RETRIES_TOTAL, "error" => error.code.as_str()).increment(1);
     tracing::info!(job_id = %job.job_id, attempt = delivery.attempt, %error, ?after, "the attempt failed and is tried again");
-    Some(End::Retry { after, error: error.clone() })
+    Some((after, End::Retry { after, error: error.clone() }))
 }
 
-/// What this attempt has spent counts for the job, whose next attempt begins with it.
-async fn note_spending(journal: &Journal, meter: &Meter, job: &Job) {
-    if meter.spend().llm_calls == 0 {
-        return;
-    }
-    if let Err(error) = journal.wait(std::time::Duration::ZERO, meter).await {
-        tracing::warn!(job_id = %job.job_id, %error, "what the attempt spent could not be noted");
+/// What this delivery has used of the job's time and money counts for the job, whose next one begins with it.
+async fn note(journal: &Journal, elapsed: Elapsed, meter: &Meter, job: &Job) {
+    if let Err(error) = journal.put_back(elapsed, meter).await {
+        tracing::warn!(job_id = %job.job_id, %error, "what the job has used of its time could not be noted");
     }
 }
 
@@ -174,8 +185,12 @@ fn ending(runner: &Runner, delivery: &Delivery, document: JobResult, dead: Optio
 fn count(document: &JobResult) {
     let lane = document.lane.map_or("none", |lane| lane.as_str());
     metrics::counter!(names::JOBS_TOTAL, "lane" => lane, "status" => document.status.as_str()).increment(1);
-    let seconds = std::time::Duration::from_millis(document.metadata.execution_time_ms).as_secs_f64();
-    metrics::histogram!(names::JOB_DURATION_SECONDS, "lane" => lane).record(seconds);
+    let seconds = |ms| Duration::from_millis(ms).as_secs_f64();
+    metrics::histogram!(names::JOB_DURATION_SECONDS, "lane" => lane)
+        .record(seconds(document.metadata.execution_time_ms));
+    if document.metadata.waited_ms > 0 {
+        metrics::histogram!(names::LIMIT_WAIT_SECONDS).record(seconds(document.metadata.waited_ms));
+    }
 }
 
 /// Counts a job as in flight while it lives, also when it panics.

@@ -136,7 +136,7 @@ impl OpenAi {
         }
     }
 
-    /// One request with everything that it needs leave of: the job's budget, the server, its rate limit, its circuit and
+    /// One request with everything that it needs leave of: the job's budget, the server, its circuit, its rate limit and
     /// the owner's allowance, in this order.
     async fn attempt(
         &self,
@@ -160,7 +160,7 @@ impl OpenAi {
         let reserved = match self.afford(most, price.as_ref(), context).await {
             Ok(reserved) => reserved,
             Err(fault) => {
-                self.gate.settle(&leg.rate_key(), route.limits, most.total(), 0).await;
+                self.gate.give_back(&leg.rate_key(), route.limits, most.total()).await;
                 return Err(Attempt::Refused(fault));
             }
         };

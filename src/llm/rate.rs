@@ -57,6 +57,9 @@ pub trait RateGate: Send + Sync {
     /// Corrects a reservation: `actual` tokens were used where `reserved` had been asked for.
     async fn settle(&self, key: &str, limits: RateLimits, reserved: u64, actual: u64);
 
+    /// Takes back a reservation of `reserved` tokens: the request was not sent.
+    async fn give_back(&self, key: &str, limits: RateLimits, reserved: u64);
+
     /// Lets nobody in for `time`: the server said so.
     async fn shut(&self, key: &str, limits: RateLimits, time: Duration);
 }
@@ -107,6 +110,13 @@ impl RateGate for StoreGate {
         }
     }
 
+    async fn give_back(&self, key: &str, limits: RateLimits, reserved: u64) {
+        if !limits.is_none() {
+            let tokens = signed(reserved.min(limits.tokens.into()));
+            self.draw(key, &limits.draws(-1, -tokens), Visit::Settle).await;
+        }
+    }
+
     async fn shut(&self, key: &str, limits: RateLimits, time: Duration) {
         if !limits.is_none() && !time.is_zero() {
             self.draw(key, &limits.draws(0, 0), Visit::Shut(time)).await;
@@ -135,6 +145,11 @@ mod tests {
         gate.settle("m", limits, 500, 1500).await;
         assert!(gate.reserve("m", limits, 1, None).await.unwrap_err() > Duration::from_secs(30));
         assert_eq!(gate.reserve("m", RateLimits::default(), 1, None).await, Ok(()), "no limit, nothing to hold");
+        let both = RateLimits { requests: 1, tokens: 1000 };
+        for _ in 0..3 {
+            assert_eq!(gate.reserve("unsent", both, 5000, None).await, Ok(()));
+            gate.give_back("unsent", both, 5000).await;
+        }
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ pub(super) const IN_SLOT: Duration = Duration::from_secs(MAX_WAIT_IN_SLOT_SECS);
 /// Requests that wait for a circuit come back a little apart, up to a tenth of the wait and this.
 const APART: Duration = Duration::from_secs(1);
 
-/// Leave of the model's server, of its rate limit and of its circuit for a request of about `tokens` tokens.
+/// Leave of the model's server, of its circuit and of its rate limit for a request of about `tokens` tokens.
 ///
 /// # Errors
 /// The reason of a wait that is not sat out here; deferred, where the job's time reaches to its end.
@@ -58,18 +58,17 @@ async fn try_now(gate: &dyn RateGate, leg: Leg<'_>, tokens: u64, line: Option<Li
     if let Some(fault) = leg.cooling(now) {
         return Err(fault);
     }
-    let key = leg.rate_key();
-    if let Err(wait) = gate.reserve(&key, route.limits, tokens, line).await {
-        let message = format!("{model} is at its rate limit (llm.requests_per_minute, llm.tokens_per_minute)");
-        return Err(Fault { wait: Some(wait), ..Fault::new(Kind::RateLimited, message) });
-    }
-    match route.endpoint.breaker.admit(now) {
-        Ok(permit) => Ok(permit),
+    let permit = route.endpoint.breaker.admit(now).map_err(|wait| {
+        let wait = wait + (wait / 10).min(APART).mul_f64(rand::random());
+        let message = format!("{} failed too often and is left alone for now", route.endpoint.host);
+        Fault { wait: Some(wait), ..Fault::new(Kind::Unavailable, message) }
+    })?;
+    // Last, since it takes something. Dropped, the permit says nothing about the server.
+    match gate.reserve(&leg.rate_key(), route.limits, tokens, line).await {
+        Ok(()) => Ok(permit),
         Err(wait) => {
-            gate.settle(&key, route.limits, tokens, 0).await;
-            let wait = wait + (wait / 10).min(APART).mul_f64(rand::random());
-            let message = format!("{} failed too often and is left alone for now", route.endpoint.host);
-            Err(Fault { wait: Some(wait), ..Fault::new(Kind::Unavailable, message) })
+            let message = format!("{model} is at its rate limit (llm.requests_per_minute, llm.tokens_per_minute)");
+            Err(Fault { wait: Some(wait), ..Fault::new(Kind::RateLimited, message) })
         }
     }
 }

@@ -1,5 +1,5 @@
 //! A job's time. It runs from the job's first start: at work, while the job is put back, and while it is in line for a
-//! worker after that. It does not run while a person decides, nor while a worker that died held the job.
+//! worker after that. It does not run while a person decides, and a worker that dies notes nothing of it.
 
 use std::time::{Duration, Instant};
 

@@ -214,6 +214,8 @@ impl RateGate for Ledger {
         self.0.lock().unwrap().push(format!("settle {model} {actual}"));
     }
 
+    async fn give_back(&self, _: &str, _: RateLimits, _: u64) {}
+
     async fn shut(&self, _: &str, _: RateLimits, _: Duration) {}
 }
 

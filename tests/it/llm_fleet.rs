@@ -184,3 +184,36 @@ async fn an_answer_that_one_process_got_is_there_for_all() {
     assert_eq!((&kept["metadata"]["tokens_used"], &kept["metadata"]["cost_usd"]), (&json!(0), &json!(0.0)));
     assert_eq!(kept["result"]["data"], paid["result"]["data"]);
 }
+
+#[tokio::test]
+async fn what_a_killed_worker_had_reserved_is_neither_counted_nor_in_the_way() {
+    let gate = Gate::new();
+    let plan = || Reply::call("execute_pipeline", &json!({"pipeline": [{"step": "top_k", "k": 1}]}));
+    let model = ModelServer::start([plan().gate_at(0, &gate), plan()]);
+    let stage = Stage::set()
+        .await
+        .with("OPENAI_BASE_URL", model.base_url())
+        .with("OPENAI_MODEL", "gpt-4o-mini")
+        .with("AGENT_RUNNER__LLM__OWNER_DAILY_TOKENS", "100000")
+        .with("AGENT_RUNNER__LLM__TOKENS_PER_MINUTE", "100000");
+    let mut first = stage.serve();
+    let job = json!({"job_id": "k", "prompt": "first row", "lane": "execute", "workflow_owner": "ann",
+                     "budget": {"max_tokens": 5000}, "data": [{"a": 1}, {"a": 2}]});
+    stage.push(&job).await;
+    gate.reached().await;
+    first.signal("KILL");
+    first.wait();
+    let _second = stage.serve();
+    let done = stage.result("k").await;
+    assert_eq!(done["status"], "completed", "{done}");
+    assert_eq!((&done["metadata"]["tokens_used"], &done["metadata"]["llm_calls"]), (&json!(110), &json!(1)));
+    // The day may have changed meanwhile.
+    let days: Vec<String> = stage.redis.run(&["KEYS", "agent:{spend:ann}:2*"]).await;
+    let mut used = 0;
+    for day in days {
+        used += stage.redis.run::<i64>(&["HGET", &day, "tokens"]).await;
+    }
+    assert_eq!(used, 110, "one answer was paid for");
+    let held: Vec<String> = stage.redis.run(&["HVALS", "agent:{spend:ann}:held"]).await;
+    assert_eq!(held.len(), 1, "of the dead worker alone, until its time is over: {held:?}");
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use agent_runner::{
     job::{ErrorCode, Job, JobError, JobLimits, Meter},
-    llm::{CallContext, ChatModel, OpenAi},
+    llm::{CallContext, ChatModel, OpenAi, RateGate, RateLimits, StoreGate},
     settings::Settings,
     store::{RedisStore, SharedStore},
 };
@@ -16,6 +16,7 @@ use crate::support::{
     llm::{request, settings},
     model::{ModelServer, Reply},
     redis::Redis,
+    site::{Site, reply},
     stage::Stage,
 };
 
@@ -198,15 +199,31 @@ async fn another_attempt_has_no_more_time_than_the_first() {
 }
 
 #[tokio::test]
+async fn any_stated_wait_beyond_the_jobs_time_ends_it_at_once() {
+    let site = Site::start(|_| reply(503, &[("retry-after", "120")], "later")).await;
+    let model = ModelServer::start([]);
+    let stage = one_slot(&model).await.with("AGENT_RUNNER__EGRESS__ALLOW", site.address().to_string());
+    let _service = stage.serve();
+    let fetch = json!([{"step": "http_request", "url": site.url("/rows")}]);
+    let failed = stage.run(json!({"job_id": "j", "pipeline": fetch, "timeout_sec": 60})).await;
+    assert_eq!(
+        (&failed["error"]["type"], &failed["metadata"]["attempt"]),
+        (&json!("http_failed"), &json!(1)),
+        "{failed}"
+    );
+    assert_eq!(failed["error"]["details"]["retry_after_secs"], 120.0, "{failed}");
+    assert_eq!(site.visits().len(), 1);
+}
+
+#[tokio::test]
 async fn jobs_come_back_in_the_order_they_came() {
     let names = ["a", "b", "c"];
     let model = ModelServer::start(names.map(|_| plan()));
     // One request in three seconds, once the first twenty are gone.
     let stage = one_slot(&model).await.with("AGENT_RUNNER__LLM__REQUESTS_PER_MINUTE", "20");
-    let gate = agent_runner::llm::StoreGate::new(RedisStore::connect(&stage.redis.settings()).unwrap());
-    let (key, limits) =
-        (format!("gpt-4o-mini@{}", model.address()), agent_runner::llm::RateLimits { requests: 20, tokens: 0 });
-    while agent_runner::llm::RateGate::reserve(&gate, &key, limits, 1, None).await.is_ok() {}
+    let gate = StoreGate::new(RedisStore::connect(&stage.redis.settings()).unwrap());
+    let (key, limits) = (format!("gpt-4o-mini@{}", model.address()), RateLimits { requests: 20, tokens: 0 });
+    while gate.reserve(&key, limits, 1, None).await.is_ok() {}
     let _service = stage.serve();
     for name in names {
         stage.push(&job(name, 60)).await;

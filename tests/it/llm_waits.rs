@@ -174,14 +174,14 @@ async fn a_job_without_the_time_fails_at_once_and_says_when_it_could_have_gone_o
 
 #[tokio::test]
 async fn a_job_takes_its_clock_along() {
-    // Five seconds, twice: the second time there are none left.
-    let model = ModelServer::start([limited("5"), limited("5")]);
+    // Six seconds, twice: the second time there are not as many left.
+    let model = ModelServer::start([limited("6"), limited("6")]);
     let stage = one_slot(&model).await;
     let _service = stage.serve();
-    let failed = stage.run(job("j", 9)).await;
+    let failed = stage.run(job("j", 11)).await;
     assert_eq!(failed["error"]["type"], "llm_rate_limited", "{failed}");
-    assert_eq!(failed["error"]["details"]["retry_after_secs"], 5.0, "{failed}");
-    assert_eq!(failed["metadata"]["waited_ms"], 5000);
+    assert_eq!(failed["error"]["details"]["retry_after_secs"], 6.0, "{failed}");
+    assert_eq!(failed["metadata"]["waited_ms"], 6000);
     assert_eq!(failed["metadata"]["attempt"], 1);
 }
 
@@ -191,10 +191,10 @@ async fn another_attempt_has_no_more_time_than_the_first() {
     let model = ModelServer::start([Reply::text("x").hang_at(0), Reply::text("x").hang_at(0)]);
     let stage = one_slot(&model)
         .await
-        .with("AGENT_RUNNER__LLM__FIRST_TOKEN_TIMEOUT_SECS", "3")
+        .with("AGENT_RUNNER__LLM__FIRST_TOKEN_TIMEOUT_SECS", "4")
         .with("AGENT_RUNNER__LLM__MAX_RETRIES", "0");
     let _service = stage.serve();
-    let failed = stage.run(job("j", 5)).await;
+    let failed = stage.run(job("j", 7)).await;
     assert_eq!((&failed["error"]["type"], &failed["metadata"]["attempt"]), (&json!("timeout"), &json!(2)), "{failed}");
 }
 
@@ -223,17 +223,19 @@ async fn jobs_come_back_in_the_order_they_came() {
     let stage = one_slot(&model).await.with("AGENT_RUNNER__LLM__REQUESTS_PER_MINUTE", "20");
     let gate = StoreGate::new(RedisStore::connect(&stage.redis.settings()).unwrap());
     let (key, limits) = (format!("gpt-4o-mini@{}", model.address()), RateLimits { requests: 20, tokens: 0 });
-    while gate.reserve(&key, limits, 1, None).await.is_ok() {}
     let _service = stage.serve();
+    while gate.reserve(&key, limits, 1, None).await.is_ok() {}
     for name in names {
         stage.push(&job(name, 60)).await;
         stage.wait_for_event(name, "started").await;
     }
+    let mut waited = 0;
     for name in names {
         let done = stage.result(name).await;
         assert_eq!((&done["status"], &done["metadata"]["attempt"]), (&json!("completed"), &json!(1)), "{done}");
-        assert!(done["metadata"]["waited_ms"].as_u64().unwrap() > 0, "{done}");
+        waited = done["metadata"]["waited_ms"].as_u64().unwrap();
     }
+    assert!(waited > 2000, "the last one was put back: {waited}");
     let asked: Vec<String> = model.requests().iter().map(|seen| seen.json()["messages"].to_string()).collect();
     for (name, messages) in names.iter().zip(&asked) {
         assert!(messages.contains(&format!("first row for {name}")), "{name}: {messages}");

@@ -14,7 +14,7 @@ mod raw;
 mod signal;
 mod words;
 
-pub use budget::{Budget, Meter, Spend, Tokens};
+pub use budget::{Ask, Bill, Budget, Grant, Meter, Spend, Tokens};
 pub use envelope::{Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority, Token};
 pub use error::{ErrorCode, JobError, Rejected};
 pub use event::{Event, EventKind};

@@ -181,6 +181,7 @@ pub struct Metadata {
     pub llm_model: Option<String>,
     pub attempt: u32,
     pub queue_time_ms: u64,
+    pub waited_ms: u64,
     pub execution_time_ms: u64,
     pub warnings: Vec<String>,
 }

@@ -48,9 +48,15 @@ pub(super) struct Defaults {
     pub(super) max_tokens: u32,
 }
 
-/// Writes `request` for `model` in the manner that its server takes.
-pub(super) fn write(request: &ChatRequest, model: &str, defaults: Defaults, quirks: Quirks) -> Bytes {
-    let max_tokens = request.max_tokens.unwrap_or(defaults.max_tokens);
+impl Defaults {
+    /// The longest answer that `request` wants, in tokens.
+    pub(super) fn answer(self, request: &ChatRequest) -> u32 {
+        request.max_tokens.unwrap_or(self.max_tokens)
+    }
+}
+
+/// Writes `request` for `model` in the manner that its server takes, for an answer of at most `max_tokens` tokens.
+pub(super) fn write(request: &ChatRequest, model: &str, defaults: Defaults, max_tokens: u32, quirks: Quirks) -> Bytes {
     let body = Body {
         model,
         tools: request.tools.iter().map(|spec| tool(spec, quirks.strict)).collect(),

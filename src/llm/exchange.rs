@@ -16,8 +16,9 @@ use super::{
     fault::{Fault, Kind},
     hints,
     stream::{Assembled, Reader},
+    usage::Heard,
 };
-use crate::{job::Tokens, net};
+use crate::net;
 
 /// Bytes of an error answer that are read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
@@ -73,19 +74,15 @@ impl Clock {
 
 impl Exchange<'_> {
     /// Sends the request and reads the whole answer. Dropping the future, and every error, closes the
-    /// connection. `counted` is told the tokens that the server counted, on failures too.
-    pub(super) async fn run(
-        &self,
-        context: &CallContext<'_>,
-        counted: &mut Option<Tokens>,
-    ) -> Result<Assembled, Fault> {
+    /// connection. `heard` is told what was heard, on failures too.
+    pub(super) async fn run(&self, context: &CallContext<'_>, heard: &mut Heard) -> Result<Assembled, Fault> {
         let now = Instant::now();
         let total = now + self.bounds.total;
         // An answer in one piece shows nothing until it is there.
         let first =
             if self.stream { (now + self.bounds.first_token, Limit::FirstToken) } else { (total, Limit::Total) };
         let mut clock = Clock { total, job: context.deadline, next_content: first };
-        let result = self.answer(context, &mut clock, counted).await;
+        let result = self.answer(context, &mut clock, heard).await;
         result.map_err(|fault| Fault { message: self.endpoint.redact(&fault.message), ..fault })
     }
 
@@ -93,7 +90,7 @@ impl Exchange<'_> {
         &self,
         context: &CallContext<'_>,
         clock: &mut Clock,
-        counted: &mut Option<Tokens>,
+        heard: &mut Heard,
     ) -> Result<Assembled, Fault> {
         let accept = if self.stream { "text/event-stream, application/json" } else { "application/json" };
         let request = self
@@ -110,7 +107,7 @@ impl Exchange<'_> {
         if !response.status().is_success() {
             return Err(self.refusal(context, clock, response).await);
         }
-        self.read(context, clock, response, counted).await
+        self.read(context, clock, response, heard).await
     }
 
     async fn read(
@@ -118,7 +115,7 @@ impl Exchange<'_> {
         context: &CallContext<'_>,
         clock: &mut Clock,
         mut response: Response,
-        counted: &mut Option<Tokens>,
+        heard: &mut Heard,
     ) -> Result<Assembled, Fault> {
         let mut reader = Reader::new(self.model, &self.endpoint.host, self.bounds.max_bytes);
         let mut show = |text: &str| {
@@ -139,7 +136,7 @@ impl Exchange<'_> {
                 Err(limit) => return Err(self.expired(limit)),
             };
             let content = reader.push(&chunk, &mut show);
-            *counted = reader.usage();
+            *heard = reader.heard();
             if content? {
                 clock.next_content = if reader.is_finished() {
                     (Instant::now() + AFTER_FINISH.min(self.bounds.idle), Limit::Finished)
@@ -157,9 +154,7 @@ impl Exchange<'_> {
             (Some(error), Kind::Cut | Kind::Unavailable) => self.broken(error),
             _ => fault,
         });
-        if let Ok(Assembled { usage: Some(usage), .. }) = &assembled {
-            *counted = Some(*usage);
-        }
+        *heard = reader.heard();
         assembled
     }
 

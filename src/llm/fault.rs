@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Cancelled,
     /// The job's budget is used up.
     OverBudget,
+    /// Dollars are bounded, and nobody knows what the model costs.
+    Unpriced,
 }
 
 /// What follows from a kind.
@@ -71,6 +73,7 @@ impl Kind {
             Self::Timeout         => (E::Timeout,        false, false, false),
             Self::Cancelled       => (E::Cancelled,      false, false, false),
             Self::OverBudget      => (E::BudgetExceeded, false, false, false),
+            Self::Unpriced        => (E::BudgetExceeded, false, true,  false),
         };
         Row { code, retry, fallback, trips }
     }
@@ -82,7 +85,7 @@ pub(super) struct Fault {
     pub(super) kind: Kind,
     /// What was wrong and what to do. Holds no key and no address beyond the host.
     pub(super) message: String,
-    /// The wait that the server asked for.
+    /// The wait that was asked for, by the server or by ourselves.
     pub(super) wait: Option<Duration>,
     /// `x-should-retry`, which wins over the kind.
     pub(super) should_retry: Option<bool>,
@@ -103,8 +106,15 @@ impl Fault {
 
     /// Whether this client may send the request again.
     pub(super) fn retries(&self) -> bool {
-        let final_for_the_job = matches!(self.kind, Kind::Timeout | Kind::Cancelled | Kind::OverBudget);
+        let final_for_the_job =
+            matches!(self.kind, Kind::Timeout | Kind::Cancelled | Kind::OverBudget | Kind::Unpriced);
         if final_for_the_job { false } else { self.should_retry.unwrap_or(self.kind.row().retry) }
+    }
+
+    /// The same, where nothing but time is missing: the job is put back for the stated wait, if it has so much left.
+    pub(super) fn put_off(self, left: Duration) -> Self {
+        let defers = self.wait.is_some_and(|wait| wait < left) && self.retries();
+        Self { defers, ..self }
     }
 
     /// Whether another model may be asked.

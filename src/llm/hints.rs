@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-/// Longest wait that a server may ask for; beyond it the job is better put back.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(120);
-
 /// What a server says about trying again.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Hints {

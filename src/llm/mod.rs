@@ -24,6 +24,8 @@ pub mod structured;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod turn;
+mod usage;
 
 use std::time::Instant;
 
@@ -34,7 +36,7 @@ pub use breaker::{Breaker, Circuit, Permit};
 pub use cache::{Cached, ProcessReplies, ReplyStore, StoreReplies};
 pub use message::{ChatReply, ChatRequest, Message, ResponseFormat, ToolCall, ToolChoice, ToolSpec};
 pub use openai::OpenAi;
-pub use rate::{RateGate, RateLimits, StoreGate};
+pub use rate::{Line, RateGate, RateLimits, StoreGate};
 
 use crate::job::{JobError, Meter};
 

@@ -7,31 +7,31 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tracing::Instrument;
 
 use super::{
     Breaker, CallContext, ChatModel, ChatReply, ChatRequest, Circuit, Permit, RateGate, StoreGate,
     allowance::{Allowance, Reserved},
     body,
-    endpoint::Endpoint,
     exchange::{Bounds, Exchange},
     fault::{Fault, Kind},
     meters, price,
+    quirks::Quirks,
     retry::{Policy, Situation},
     route::{Leg, Routes},
     stream::Assembled,
     trace,
+    turn::{self, IN_SLOT, pause},
+    usage::{self, Heard, Used},
 };
 use crate::{
-    job::{ErrorCode, JobError, Tokens},
+    job::{Ask, Bill, ErrorCode, JobError, Tokens},
     net,
-    settings::{Llm, Price, Settings, SettingsError, limits::MAX_WAIT_IN_SLOT_SECS},
+    settings::{Llm, Price, Settings, SettingsError},
     store::{MemoryStore, SharedStore},
     telemetry::spans,
 };
-
-/// Bytes of a request per token, for reservations.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// A client for the configured model servers.
 pub struct OpenAi {
@@ -113,10 +113,16 @@ impl OpenAi {
             let fault = match self.attempt(leg, request, context, has_fallback).await {
                 Ok(reply) => return Ok(reply),
                 Err(Attempt::Adapted) => continue,
+                Err(Attempt::Refused(fault)) => return Err(fault),
                 Err(Attempt::Failed(fault)) => fault,
             };
             let left = context.deadline.saturating_duration_since(Instant::now());
-            let situation = Situation { retries, left, has_fallback, random: rand::random() };
+            // A limit passes with time; another model answers now.
+            let elsewhere = has_fallback && fault.kind == Kind::RateLimited;
+            if elsewhere || fault.wait.is_some_and(|wait| wait > IN_SLOT) {
+                return Err(fault.put_off(left));
+            }
+            let situation = Situation { retries, left, random: rand::random() };
             let Some(wait) = self.policy.wait(&fault, situation) else { return Err(fault) };
             tracing::warn!(
                 model = leg.model,
@@ -130,7 +136,8 @@ impl OpenAi {
         }
     }
 
-    /// One request with all its permits: circuit, rate, budget.
+    /// One request with everything that it needs leave of: the job's budget, the server, its circuit, its rate limit and
+    /// the owner's allowance, in this order.
     async fn attempt(
         &self,
         leg: Leg<'_>,
@@ -139,176 +146,156 @@ impl OpenAi {
         has_fallback: bool,
     ) -> Result<ChatReply, Attempt> {
         let Leg { route, model } = leg;
-        let endpoint = &route.endpoint;
-        let quirks = endpoint.memory.of(model);
-        let body = body::write(request, model, route.defaults, quirks);
-        let max_tokens = request.max_tokens.unwrap_or(route.defaults.max_tokens);
-        let prompt = body.len() as u64 / BYTES_PER_TOKEN;
-        let reserved = prompt + u64::from(max_tokens);
-        self.wait_for_turn(leg, reserved, context, has_fallback).await?;
-        let permits = async { Ok((Self::permit(endpoint)?, self.afford(leg, prompt, context).await?)) };
-        let (permit, afforded) = match permits.await {
-            Ok(permits) => permits,
+        let quirks = route.endpoint.memory.of(model);
+        let wanted = route.defaults.answer(request);
+        let price = self.price(leg, context)?;
+        let body = body::write(request, model, route.defaults, wanted, quirks);
+        let ask =
+            Ask { prompt: usage::estimate(body.len()), answer: wanted.into(), rates: price::rates(price.as_ref()) };
+        let mut grant = turn::granted(ask, context).await?;
+        let answer = u32::try_from(grant.answer()).unwrap_or(wanted).min(wanted);
+        let body = if grant.is_cut() { body::write(request, model, route.defaults, answer, quirks) } else { body };
+        let most = Tokens { prompt: ask.prompt, completion: answer.into(), cached: 0 };
+        let permit = turn::admitted(&*self.gate, leg, most.total(), context, has_fallback).await?;
+        let reserved = match self.afford(most, price.as_ref(), context).await {
+            Ok(reserved) => reserved,
             Err(fault) => {
-                self.gate.settle(&leg.rate_key(), route.limits, reserved, 0).await;
-                return Err(Attempt::Failed(fault));
+                self.gate.give_back(&leg.rate_key(), route.limits, most.total()).await;
+                return Err(Attempt::Refused(fault));
             }
         };
+        grant.send(model);
+        let (answer, used) = self.exchange(leg, request, body, quirks, context, ask.prompt).await;
+        let cost = price.as_ref().map(|price| price::cost(price, used.tokens));
+        self.gate.settle(&leg.rate_key(), route.limits, most.total(), used.tokens.total()).await;
+        if let (Some(allowance), Some(reserved)) = (&self.allowance, &reserved) {
+            allowance.settle(reserved, used.tokens, cost.unwrap_or_default()).await;
+        }
+        let cut = grant.is_cut();
+        grant.settle(&Bill { model, tokens: used.tokens, estimated: used.estimated, cost_usd: cost });
+        meters::cost(leg, used.tokens, cost.unwrap_or_default());
+        match answer {
+            Ok(answer) => {
+                permit.end(false, Instant::now());
+                trace::answered(&tracing::Span::current(), &answer, self.capture_content);
+                let Assembled { text, calls, .. } = answer;
+                Ok(ChatReply { text, calls, tokens: used.tokens, model: model.to_owned() })
+            }
+            Err(fault) => Err(self.failed(Sent { leg, quirks, permit, cut }, fault, context).await),
+        }
+    }
 
+    /// Sends the request, and says what it has used.
+    async fn exchange(
+        &self,
+        leg: Leg<'_>,
+        request: &ChatRequest,
+        body: Bytes,
+        quirks: Quirks,
+        context: &CallContext<'_>,
+        prompt: u64,
+    ) -> (Result<Assembled, Fault>, Used) {
         let offered: Vec<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
         let exchange = Exchange {
             client: &self.client,
-            endpoint,
-            model,
+            endpoint: &leg.route.endpoint,
+            model: leg.model,
             body,
             stream: quirks.stream,
             offered: &offered,
             bounds: self.bounds,
         };
         let started = Instant::now();
-        let mut counted = None;
-        let answer = exchange.run(context, &mut counted).await;
+        let mut heard = Heard::default();
+        let answer = exchange.run(context, &mut heard).await;
         meters::request(leg, answer.as_ref().err().map(Fault::code), started.elapsed());
-        self.settle(leg, reserved, afforded, counted, context).await;
-        match answer {
-            Ok(answer) => {
-                permit.end(false, Instant::now());
-                trace::answered(&tracing::Span::current(), &answer, self.capture_content);
-                let Assembled { text, calls, usage, .. } = answer;
-                Ok(ChatReply { text, calls, tokens: usage.unwrap_or_default(), model: model.to_owned() })
-            }
-            Err(Fault { kind: Kind::FieldRefused(field), .. }) if endpoint.memory.learn(model, quirks, field) => {
-                permit.end(false, Instant::now());
-                tracing::info!(model, field = field.as_str(), "the server refuses a field; it is left out from now on");
-                Err(Attempt::Adapted)
-            }
-            Err(fault) => {
-                if let Some(call) = &fault.unreadable {
-                    context.meter.note_unreadable((**call).clone());
-                }
-                // A job that gave up says nothing about the server.
-                if !matches!(fault.kind, Kind::Cancelled | Kind::Timeout) {
-                    permit.end(fault.trips_breaker(), Instant::now());
-                }
-                Err(Attempt::Failed(fault))
-            }
+        (answer, heard.used(prompt))
+    }
+
+    /// What follows from a request that failed, for this call and for those of others.
+    async fn failed(&self, sent: Sent<'_>, fault: Fault, context: &CallContext<'_>) -> Attempt {
+        let Sent { leg, quirks, permit, cut } = sent;
+        let endpoint = &leg.route.endpoint;
+        if let Kind::FieldRefused(field) = fault.kind
+            && endpoint.memory.learn(leg.model, quirks, field)
+        {
+            permit.end(false, Instant::now());
+            tracing::info!(
+                model = leg.model,
+                field = field.as_str(),
+                "the server refuses a field; it is left out from now on"
+            );
+            return Attempt::Adapted;
         }
-    }
-
-    /// Leave of the circuit.
-    fn permit(endpoint: &Endpoint) -> Result<Permit, Fault> {
-        endpoint.breaker.admit(Instant::now()).map_err(|wait| Fault {
-            wait: Some(wait),
-            should_retry: Some(false),
-            ..Fault::new(Kind::Unavailable, format!("{} failed too often and is left alone for now", endpoint.host))
-        })
-    }
-
-    /// Leave of the job's budget and of its owner's allowance for a prompt of about `prompt` tokens.
-    async fn afford(&self, leg: Leg<'_>, prompt: u64, context: &CallContext<'_>) -> Result<Reserved, Fault> {
-        let afforded = match (&self.allowance, context.meter.owner()) {
-            (Some(allowance), Some(owner)) => {
-                let dollars = self.cost(leg, Tokens { prompt, ..Tokens::default() });
-                allowance.reserve(owner, prompt, dollars).await?
-            }
-            _ => Reserved::default(),
-        };
-        if let Err(over) = context.meter.begin_request() {
-            self.spent(afforded, Tokens::default(), 0.0, context).await;
-            return Err(over.into());
+        if let Some(call) = &fault.unreadable {
+            context.meter.note_unreadable((**call).clone());
         }
-        Ok(afforded)
+        // A job that gave up says nothing about the server.
+        if !matches!(fault.kind, Kind::Cancelled | Kind::Timeout) {
+            permit.end(fault.trips_breaker(), Instant::now());
+        }
+        leg.cool(&fault, self.routes.stand_in().then_some(self.cooldown));
+        if let (Kind::RateLimited, Some(wait)) = (fault.kind, fault.wait) {
+            self.gate.shut(&leg.rate_key(), leg.route.limits, wait).await;
+        }
+        if cut && fault.kind == Kind::OutOfTokens {
+            let message = "the answer needs more tokens than the job's budget has left: raise it or ask for less";
+            return Attempt::Refused(Fault::new(Kind::OverBudget, message));
+        }
+        Attempt::Failed(fault)
     }
 
-    /// Counts what a request cost.
-    async fn settle(
+    /// Leave of the owner's allowance for what a request costs at most.
+    async fn afford(
         &self,
-        leg: Leg<'_>,
-        reserved: u64,
-        afforded: Reserved,
-        counted: Option<Tokens>,
+        most: Tokens,
+        price: Option<&Price>,
         context: &CallContext<'_>,
-    ) {
-        // A server that counts nothing is taken to have used what was reserved.
-        let used = counted.map_or(reserved, |tokens| tokens.total());
-        self.gate.settle(&leg.rate_key(), leg.route.limits, reserved, used).await;
-        let tokens = counted.unwrap_or_default();
-        let dollars = self.cost(leg, tokens);
-        self.spent(afforded, tokens, dollars, context).await;
-        context.meter.add(leg.model, tokens, dollars);
-        meters::cost(leg, tokens, dollars);
+    ) -> Result<Option<Reserved>, Fault> {
+        let (Some(allowance), Some(owner)) = (&self.allowance, context.meter.owner()) else { return Ok(None) };
+        let dollars = price.map_or(0.0, |price| price::cost(price, most));
+        Ok(Some(allowance.reserve(owner, most.total(), dollars).await?))
     }
 
-    /// Corrects what the owner's allowance was charged with.
-    async fn spent(&self, afforded: Reserved, tokens: Tokens, dollars: f64, context: &CallContext<'_>) {
-        if let (Some(allowance), Some(owner)) = (&self.allowance, context.meter.owner()) {
-            allowance.settle(owner, afforded, tokens, dollars).await;
-        }
-    }
-
-    /// Dollars for `tokens`.
-    fn cost(&self, Leg { route, model }: Leg<'_>, tokens: Tokens) -> f64 {
+    /// What the model costs. Where dollars are bounded, one that nobody priced is not asked.
+    fn price(&self, Leg { route, model }: Leg<'_>, context: &CallContext<'_>) -> Result<Option<Price>, Fault> {
         let price = if model == route.model { route.price.clone() } else { price::of(model, &self.prices) };
-        price::cost(price.as_ref(), tokens)
-    }
-
-    /// Waits until the server wants to hear from us again and the rate limits have room. A long wait is not sat out
-    /// here, where it would hold a worker's slot: the job is put back for that time.
-    async fn wait_for_turn(
-        &self,
-        leg: Leg<'_>,
-        tokens: u64,
-        context: &CallContext<'_>,
-        has_fallback: bool,
-    ) -> Result<(), Fault> {
-        loop {
-            let Leg { route, model } = leg;
-            let wait = match leg.cooling(Instant::now()) {
-                // Money does not come back by waiting.
-                Some((_, fault)) if fault.kind == Kind::Quota => return Err(fault),
-                Some((wait, _)) => wait,
-                None => match self.gate.reserve(&leg.rate_key(), route.limits, tokens).await {
-                    Ok(()) => return Ok(()),
-                    Err(wait) => wait,
-                },
-            };
-            let left = context.deadline.saturating_duration_since(Instant::now());
-            if has_fallback || wait >= left || wait > Duration::from_secs(MAX_WAIT_IN_SLOT_SECS) {
-                let limited = format!("{model} is at its rate limit for {:.1} s more", wait.as_secs_f64());
-                return Err(Fault {
-                    wait: Some(wait),
-                    should_retry: Some(false),
-                    defers: wait < left,
-                    ..Fault::new(Kind::RateLimited, limited)
-                });
-            }
-            pause(wait, context).await?;
+        let owner_bounds =
+            || context.meter.owner().is_some() && self.allowance.as_ref().is_some_and(Allowance::bounds_cost);
+        if price.is_some() || !(context.meter.bounds_cost() || owner_bounds()) {
+            return Ok(price);
         }
+        Err(Fault::new(
+            Kind::Unpriced,
+            format!(
+                "dollars are bounded (budget.max_cost_usd or llm.owner_daily_cost_usd), and {model} has no price: set llm.prices for it, 0 where it is free"
+            ),
+        ))
     }
+}
+
+/// A request that was sent.
+struct Sent<'a> {
+    leg: Leg<'a>,
+    quirks: Quirks,
+    permit: Permit,
+    /// The budget allowed less of an answer than was wanted.
+    cut: bool,
 }
 
 /// How one request failed.
 enum Attempt {
     /// A field was dropped: the same again without it.
     Adapted,
+    /// It may be sent again, if the policy says so.
     Failed(Fault),
+    /// It may not: it was not sent, or would end in the same way.
+    Refused(Fault),
 }
 
 impl From<Fault> for Attempt {
     fn from(fault: Fault) -> Self {
-        Self::Failed(fault)
-    }
-}
-
-/// Waits, unless the job ends first.
-async fn pause(wait: Duration, context: &CallContext<'_>) -> Result<(), Fault> {
-    tokio::select! {
-        biased;
-        () = context.cancel.cancelled() => Err(Fault::new(Kind::Cancelled, "the job was cancelled while it waited for the model")),
-        () = tokio::time::sleep_until(context.deadline.into()) => {
-            Err(Fault::new(Kind::Timeout, "the job's time ran out while it waited for the model"))
-        }
-        () = tokio::time::sleep(wait) => Ok(()),
+        Self::Refused(fault)
     }
 }
 
@@ -325,9 +312,6 @@ impl ChatModel for OpenAi {
                 Err(fault) => fault,
             };
             spans::failed(&span, fault.code().as_str());
-            if legs.len() > 1 {
-                leg.cool(&fault, self.cooldown);
-            }
             let last = !has_fallback || !fault.falls_back();
             if !last {
                 tracing::warn!(model = leg.model, error = fault.code().as_str(), reason = %fault.message, "asking the next model");
@@ -350,11 +334,10 @@ fn summary(faults: Vec<(&str, Fault)>) -> JobError {
         .collect();
     let errors: Vec<JobError> = faults.into_iter().map(|(_, fault)| fault.into_job_error()).collect();
     let many = errors.len() > 1;
-    // Where every model is only waited for, the first to have room decides.
-    if errors.iter().all(|error| error.deferred)
-        && let Some(soonest) = errors.iter().min_by_key(|error| error.retry_after)
-    {
-        return soonest.clone();
+    // Where any model is only waited for, the first to have room decides: no attempt is lost by that.
+    let waits = errors.iter().filter(|error| error.deferred).min_by_key(|error| error.retry_after);
+    if let Some(soonest) = waits {
+        return if many { soonest.clone().with_detail("models", tried) } else { soonest.clone() };
     }
     let ends =
         |error: &JobError| matches!(error.code, ErrorCode::Cancelled | ErrorCode::Timeout | ErrorCode::BudgetExceeded);

@@ -55,9 +55,13 @@ fn is_dated(model: &str, name: &str) -> bool {
     })
 }
 
+/// Dollars per token of a prompt, none of it from a cache, and of an answer; zero where nobody priced the model.
+pub(super) fn rates(price: Option<&Price>) -> [f64; 2] {
+    price.map_or([0.0; 2], |price| [price.prompt / 1e6, price.completion / 1e6])
+}
+
 /// Dollars for `tokens`.
-pub(super) fn cost(price: Option<&Price>, tokens: Tokens) -> f64 {
-    let Some(price) = price else { return 0.0 };
+pub(super) fn cost(price: &Price, tokens: Tokens) -> f64 {
     let fresh = tokens.prompt.saturating_sub(tokens.cached) as f64 * price.prompt;
     let cached = tokens.cached as f64 * price.cached.unwrap_or(price.prompt);
     (fresh + cached + tokens.completion as f64 * price.completion) / 1e6
@@ -96,8 +100,7 @@ mod tests {
     fn cached_tokens_cost_what_they_cost() {
         let tokens = Tokens { prompt: 1_000_000, completion: 500_000, cached: 400_000 };
         let price = |cached| Price { prompt: 2.0, completion: 8.0, cached };
-        assert_eq!(cost(Some(&price(Some(0.5))), tokens), 1.2 + 0.2 + 4.0);
-        assert_eq!(cost(Some(&price(None)), tokens), 2.0 + 4.0);
-        assert_eq!(cost(None, tokens), 0.0);
+        assert_eq!(cost(&price(Some(0.5)), tokens), 1.2 + 0.2 + 4.0);
+        assert_eq!(cost(&price(None), tokens), 2.0 + 4.0);
     }
 }

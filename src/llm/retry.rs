@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{fault::Fault, hints::MAX_WAIT};
+use super::{fault::Fault, turn::IN_SLOT};
 
 /// Longest wait between two requests that we choose by ourselves.
 const MAX_BACKOFF: Duration = Duration::from_secs(20);
@@ -23,8 +23,6 @@ pub(super) struct Situation {
     pub(super) retries: u32,
     /// Time left for the job.
     pub(super) left: Duration,
-    /// Whether another model is there to be asked.
-    pub(super) has_fallback: bool,
     /// A random number from 0 to 1.
     pub(super) random: f64,
 }
@@ -35,13 +33,10 @@ impl Policy {
         if !fault.retries() || now.retries >= self.max_retries {
             return None;
         }
-        // A limit passes with time; another model answers now.
-        if now.has_fallback && fault.kind == super::fault::Kind::RateLimited {
-            return None;
-        }
         let wait = match fault.wait {
             // What everyone was told, a little apart.
-            Some(told) if told <= MAX_WAIT => told + told.mul_f64(0.1 * now.random).min(Duration::from_secs(1)),
+            Some(told) if told <= IN_SLOT => told + told.mul_f64(0.1 * now.random).min(Duration::from_secs(1)),
+            // Not in a worker's slot.
             Some(_) => return None,
             None => {
                 let ceiling = self.base.saturating_mul(1 << now.retries.min(16)).min(MAX_BACKOFF);
@@ -59,7 +54,7 @@ mod tests {
     const POLICY: Policy = Policy { max_retries: 3, base: Duration::from_millis(500) };
 
     fn situation(retries: u32, left_secs: u64) -> Situation {
-        Situation { retries, left: Duration::from_secs(left_secs), has_fallback: false, random: 1.0 }
+        Situation { retries, left: Duration::from_secs(left_secs), random: 1.0 }
     }
 
     fn fault(kind: Kind, wait_secs: Option<u64>, should_retry: Option<bool>) -> Fault {
@@ -73,15 +68,11 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|n| ms(&down, situation(n, 100))), [Some(500), Some(1000), Some(2000), None]);
         assert_eq!(ms(&down, Situation { random: 0.0, ..situation(2, 100) }), Some(0));
         assert_eq!(ms(&fault(Kind::RateLimited, Some(2), None), situation(0, 100)), Some(2200));
-        assert_eq!(ms(&fault(Kind::RateLimited, Some(100), None), situation(0, 300)), Some(101_000));
-        assert_eq!(ms(&fault(Kind::RateLimited, Some(100), None), situation(0, 50)), None, "beyond the deadline");
-        assert_eq!(ms(&fault(Kind::RateLimited, Some(121), None), situation(0, 900)), None, "beyond our patience");
+        assert_eq!(ms(&fault(Kind::RateLimited, Some(2), None), situation(0, 2)), None, "beyond the deadline");
+        assert_eq!(ms(&fault(Kind::RateLimited, Some(3), None), situation(0, 900)), None, "not in a slot");
         assert_eq!(ms(&fault(Kind::RateLimited, None, Some(false)), situation(0, 100)), None);
         assert_eq!(ms(&fault(Kind::Refused, None, Some(true)), situation(0, 100)), Some(500));
         assert_eq!(ms(&fault(Kind::Cancelled, None, Some(true)), situation(0, 100)), None);
         assert_eq!(ms(&fault(Kind::Quota, None, None), situation(0, 100)), None);
-        let other = Situation { has_fallback: true, ..situation(0, 100) };
-        assert_eq!(ms(&fault(Kind::RateLimited, Some(1), None), other), None);
-        assert_eq!(ms(&down, other), Some(500));
     }
 }

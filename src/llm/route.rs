@@ -24,9 +24,20 @@ pub(super) struct Route {
     pub(super) defaults: Defaults,
     pub(super) limits: RateLimits,
     pub(super) price: Option<Price>,
-    /// Until when each model there is left alone, and why.
-    cool: Mutex<HashMap<String, (Instant, Fault)>>,
+    /// The models there that are left alone for now.
+    cool: Mutex<HashMap<String, Cooling>>,
 }
+
+/// Why a model is left alone.
+#[derive(Debug)]
+struct Cooling {
+    since: Instant,
+    until: Instant,
+    fault: Fault,
+}
+
+/// Calls that wait for the same end of a cool-down come back over a tenth of it, and this at most.
+const APART: Duration = Duration::from_secs(5);
 
 /// A route as one call uses it: the model may be another than the configured one.
 #[derive(Clone, Copy)]
@@ -58,6 +69,11 @@ impl Routes {
             }
         }
         if faults.is_empty() { Ok(Self { routes, listed }) } else { Err(SettingsError(faults)) }
+    }
+
+    /// Whether one model may stand in for another.
+    pub(super) fn stand_in(&self) -> bool {
+        self.routes.len() > 1
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
@@ -115,31 +131,69 @@ impl Route {
 }
 
 impl Leg<'_> {
-    /// Leaves the model alone for as long as `fault` asks, or for `cooldown`, so that other calls go elsewhere.
-    /// Faults that say nothing about the next call change nothing.
-    pub(super) fn cool(&self, fault: &Fault, cooldown: Duration) {
+    /// Leaves the model alone for as long as `fault`, an answer of its server, asks for, so that no other call runs into
+    /// the same. Where another model is there to be asked, one without a stated time is left alone for `cooldown` as
+    /// well. Faults that say nothing about the next call change nothing.
+    pub(super) fn cool(&self, fault: &Fault, cooldown: Option<Duration>) {
         let now = Instant::now();
         let wait = match (fault.kind, fault.wait) {
-            _ if self.cooling(now).is_some() => return,
-            (Kind::RateLimited, Some(wait)) => wait,
+            (Kind::RateLimited | Kind::Unavailable, Some(wait)) => Some(wait),
             (Kind::RateLimited | Kind::Quota, _) => cooldown,
-            _ => return,
+            _ => None,
         };
+        let Some(until) = wait.map(|wait| now + wait) else { return };
         let mut cool = self.route.cool.lock();
-        cool.retain(|_, (until, _)| *until > now);
-        cool.insert(self.model.to_owned(), (now + wait, Fault { wait: None, ..fault.clone() }));
+        cool.retain(|_, known| known.until > now);
+        if cool.get(self.model).is_none_or(|known| known.until < until) {
+            cool.insert(self.model.to_owned(), Cooling { since: now, until, fault: fault.clone() });
+        }
     }
 
-    /// How long the model is still left alone, and why.
-    pub(super) fn cooling(&self, now: Instant) -> Option<(Duration, Fault)> {
+    /// Why the model is left alone, and for how long. Calls that come later are told to come back later, by a little:
+    /// they come in their order, and not all at once.
+    pub(super) fn cooling(&self, now: Instant) -> Option<Fault> {
         let cool = self.route.cool.lock();
-        let (until, fault) = cool.get(self.model)?;
-        let wait = until.checked_duration_since(now).filter(|wait| !wait.is_zero())?;
-        Some((wait, fault.clone()))
+        let Cooling { since, until, fault } = cool.get(self.model)?;
+        let left = until.checked_duration_since(now).filter(|left| !left.is_zero())?;
+        let total = until.saturating_duration_since(*since);
+        let late = 1.0 - left.as_secs_f64() / total.as_secs_f64();
+        let wait = left + (total / 10).min(APART).mul_f64(late.clamp(0.0, 1.0));
+        let message = format!("{} is left alone for now: {}", self.model, fault.message);
+        Some(Fault { wait: Some(wait), message, ..fault.clone() })
     }
 
     /// The name of its rate limits: one model at two servers has two.
     pub(super) fn rate_key(&self) -> String {
         format!("{}@{}", self.model, self.route.endpoint.host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stated_wait_is_for_all_calls_and_the_longest_counts() {
+        let routes = Routes::new(&Llm::default(), |name| Breaker::new(name, 5, Duration::from_secs(1))).unwrap();
+        let legs = routes.legs(None);
+        let (leg, now) = (legs[0], Instant::now());
+        let told = |kind, secs: Option<u64>| Fault { wait: secs.map(Duration::from_secs), ..Fault::new(kind, "x") };
+        for fault in [told(Kind::RateLimited, None), told(Kind::Quota, None), told(Kind::Refused, Some(9))] {
+            leg.cool(&fault, None);
+            assert_eq!(leg.cooling(now), None, "{fault:?}");
+        }
+        leg.cool(&told(Kind::RateLimited, Some(100)), None);
+        leg.cool(&told(Kind::Unavailable, Some(5)), None);
+        let wait =
+            |secs| leg.cooling(now + Duration::from_secs(secs)).and_then(|fault| fault.wait).map(|w| w.as_secs());
+        assert_eq!([wait(1), wait(50), wait(99), wait(101)], [Some(99), Some(52), Some(5), None]);
+        leg.cool(&told(Kind::RateLimited, Some(500)), None);
+        assert!(wait(101) > Some(390));
+        assert_eq!(Leg { model: "other", ..leg }.cooling(now), None);
+        let (first, later) = (leg.cooling(now).unwrap(), leg.cooling(now + Duration::from_secs(100)).unwrap());
+        assert!(
+            first.wait.unwrap() < later.wait.unwrap() + Duration::from_secs(100),
+            "who came first comes back first"
+        );
     }
 }

@@ -8,9 +8,9 @@ pub const MODEL_ERROR_CHARS: usize = 800;
 /// Bytes of tool arguments kept in `metadata.tool_calls`: results stay readable, literal rows stay out.
 pub const RECORDED_ARGS_BYTES: usize = 4096;
 
-/// Longest wait for a rate limit that a job sits out in its worker's slot, in seconds: a way through the queue costs
-/// less than a slot for longer than that.
-pub const MAX_WAIT_IN_SLOT_SECS: u64 = 3;
+/// Longest wait for a model's limit, a server or a circuit that a job sits out in its worker's slot, in seconds: a way
+/// through the queue costs less than a slot for longer than that.
+pub const MAX_WAIT_IN_SLOT_SECS: u64 = 2;
 
 /// How long after a restart of Redis, or a failover, jobs look whether a patch is there before they send it: those that
 /// ran before it stand at the head of the queue, and each look costs the orchestrator a request.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::{Draw, Store, StoreError, Write, bucket::Levels, loans::Loans};
+use super::{Draw, Held, Hold, Store, StoreError, Visit, Write, bucket::Levels, holds::Book, loans::Loans};
 
 /// Bounded by bytes: when it is full the oldest keys go first, like a cache.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct MemoryStore {
     sums: Mutex<FxHashMap<String, Sums>>,
     limits: Mutex<FxHashMap<String, Levels>>,
     loans: Mutex<FxHashMap<String, Loans>>,
+    books: Mutex<FxHashMap<String, Book>>,
 }
 
 /// Counters of one key, and when they end.
@@ -59,6 +60,7 @@ impl MemoryStore {
             sums: Mutex::default(),
             limits: Mutex::default(),
             loans: Mutex::default(),
+            books: Mutex::default(),
         })
     }
 
@@ -190,13 +192,26 @@ impl Store for MemoryStore {
         Ok(keys.iter().map(of).collect())
     }
 
-    async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
+    async fn draw(&self, key: &str, draws: &[Draw], visit: Visit<'_>) -> Result<Duration, StoreError> {
         let now = Instant::now();
         let mut limits = self.limits.lock();
         if limits.len() > SWEEP_ABOVE {
             limits.retain(|_, levels| !levels.is_full(now));
         }
-        Ok(limits.entry(key.to_owned()).or_insert_with(|| Levels::full(draws, now)).draw(draws, forced, now))
+        Ok(limits.entry(key.to_owned()).or_insert_with(|| Levels::full(draws, now)).visit(draws, visit, now))
+    }
+
+    async fn hold(&self, hold: &Hold<'_>, limits: [u64; 2], ttl: Duration) -> Result<Held, StoreError> {
+        let mut books = self.books.lock();
+        if books.len() > SWEEP_ABOVE {
+            books.retain(|_, book| book.is_of(hold.period));
+        }
+        Ok(books.entry(hold.owner.to_owned()).or_default().hold(hold, limits, ttl, Instant::now()))
+    }
+
+    async fn settle(&self, hold: &Hold<'_>, _ttl: Duration) -> Result<(), StoreError> {
+        self.books.lock().entry(hold.owner.to_owned()).or_default().settle(hold);
+        Ok(())
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@
 mod artifacts;
 mod bucket;
 mod epoch;
+mod holds;
 mod journal;
 mod loans;
 mod memory;
@@ -22,8 +23,9 @@ use sha2::{Digest, Sha256};
 use crate::job::{ErrorCode, JobError};
 
 pub use artifacts::Artifacts;
-pub use bucket::Draw;
-pub use journal::{Before, Journal};
+pub use bucket::{Draw, Place, Visit};
+pub use holds::{Held, Hold};
+pub use journal::{Before, Elapsed, Journal};
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 pub use runs::{Run, Runs};
@@ -136,9 +138,14 @@ pub trait Store: Send + Sync + 'static {
     /// The counters at each of `keys` with their names; none for a key that is not there.
     async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError>;
 
-    /// Takes from the buckets of the limit `key`: from all of them, or from none. Zero when it was taken, else the
-    /// time after which to ask again. `forced` takes in any case, so that a level may be owed.
-    async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError>;
+    /// One visit at the buckets of the limit `key`. Zero when it was taken, else the time after which to come back.
+    async fn draw(&self, key: &str, draws: &[Draw], visit: Visit<'_>) -> Result<Duration, StoreError>;
+
+    /// Holds a part of an allowance of `limits` (0: none) for one request, until that is settled or `ttl` has passed.
+    async fn hold(&self, hold: &Hold<'_>, limits: [u64; 2], ttl: Duration) -> Result<Held, StoreError>;
+
+    /// Adds what a request has used to the sums of its period, which are kept for `ttl`, and ends its hold.
+    async fn settle(&self, hold: &Hold<'_>, ttl: Duration) -> Result<(), StoreError>;
 
     /// Makes all of `writes` in one round trip.
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError>;

@@ -6,7 +6,7 @@ use ::redis::{Cmd, FromRedisValue, RedisError, Value, cmd, from_redis_value};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Draw, Store, StoreError, Write, epoch::Epoch};
+use super::{Draw, Held, Hold, Store, StoreError, Visit, Write, epoch::Epoch};
 use crate::{
     queue::{Link, is_away},
     settings::Settings,
@@ -52,14 +52,18 @@ impl RedisStore {
         Ok(())
     }
 
-    /// A call of a script on the three keys of `key`'s loans, which share a cluster slot.
-    fn on_loans(&self, script: &str, key: &str) -> Cmd {
+    /// A call of a script on several keys of one thing, which share a cluster slot.
+    fn on(&self, script: &str, key: &str, parts: &[&str]) -> Cmd {
         let mut call = cmd("EVAL");
-        call.arg(script).arg(3);
-        for part in ["until", "who", "count"] {
+        call.arg(script).arg(parts.len());
+        for part in parts {
             call.arg(self.key(&format!("{{{key}}}:{part}")));
         }
         call
+    }
+
+    fn on_loans(&self, script: &str, key: &str) -> Cmd {
+        self.on(script, key, &["until", "who", "count"])
     }
 
     /// One command that may be sent twice: the first connection may have died unnoticed.
@@ -87,6 +91,10 @@ fn read<T: FromRedisValue>(answer: Option<Result<Value, RedisError>>) -> Result<
 
 /// Takes from rate limits. Sent as text: it runs only where limits are set, and beside a model call.
 const DRAW: &str = include_str!("lua/draw.lua");
+
+/// Holds parts of allowances for requests under way.
+const HOLD: &str = include_str!("lua/hold.lua");
+const SETTLE: &str = include_str!("lua/settle.lua");
 
 /// Lends the least loaded of several, and takes it back.
 const BORROW: &str = include_str!("lua/borrow.lua");
@@ -160,14 +168,40 @@ impl Store for RedisStore {
         answers.into_iter().map(|answer| read(Some(answer))).collect()
     }
 
-    async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
-        let mut call = cmd("EVAL");
-        call.arg(DRAW).arg(1).arg(self.key(key)).arg(u8::from(forced));
+    async fn draw(&self, key: &str, draws: &[Draw], visit: Visit<'_>) -> Result<Duration, StoreError> {
+        let mut call = self.on(DRAW, key, &["level", "line", "until"]);
+        match visit {
+            Visit::Now => call.arg("now").arg(0).arg("").arg(0).arg(0),
+            Visit::Settle => call.arg("settle").arg(0).arg("").arg(0).arg(0),
+            Visit::Shut(time) => call.arg("shut").arg(millis(time)).arg("").arg(0).arg(0),
+            Visit::Line(place) => {
+                let look_again = if place.look_again.is_zero() { 0 } else { millis(place.look_again) };
+                call.arg("line").arg(millis(place.at_most)).arg(place.holder).arg(look_again).arg(millis(place.keep))
+            }
+        };
         for draw in draws {
             call.arg(draw.per_minute).arg(draw.amount);
         }
         let answer = self.link.run(&[call]).await.map_err(failed)?.pop();
         read::<u64>(answer).map(Duration::from_millis)
+    }
+
+    async fn hold(&self, hold: &Hold<'_>, limits: [u64; 2], ttl: Duration) -> Result<Held, StoreError> {
+        let mut call = self.on(HOLD, &format!("spend:{}", hold.owner), &[hold.period, "held"]);
+        call.arg(hold.holder).arg(millis(ttl)).arg(&hold.amounts[..]).arg(&limits[..]);
+        // Sent again it is the same hold.
+        match self.ask::<[u64; 3]>(call).await? {
+            [0, ..] => Ok(Held::Yes),
+            [1, ..] => Ok(Held::Later),
+            [_, tokens, micros] => Ok(Held::UsedUp([tokens, micros])),
+        }
+    }
+
+    async fn settle(&self, hold: &Hold<'_>, ttl: Duration) -> Result<(), StoreError> {
+        let mut call = self.on(SETTLE, &format!("spend:{}", hold.owner), &[hold.period, "held"]);
+        call.arg(hold.holder).arg(&hold.amounts[..]).arg(millis(ttl));
+        // Sent once: it would be added twice.
+        read::<u64>(self.link.run(&[call]).await.map_err(failed)?.pop()).map(drop)
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {

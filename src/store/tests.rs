@@ -106,10 +106,14 @@ async fn waits_add_up_over_deliveries_and_spending_goes_on_where_it_was() {
     let journal = || Journal::new(store.clone(), &id, HOUR, 1000);
     for delivery in 1..=3 {
         let (journal, meter) = (journal(), Meter::default());
-        assert_eq!(journal.waited(&meter).await.unwrap(), Duration::from_secs(delivery - 1));
+        let before = journal.elapsed(&meter).await.unwrap();
+        let secs = Duration::from_secs(delivery - 1);
+        assert_eq!(before, Elapsed { used: secs * 3, waited: secs });
         assert_eq!(u64::from(meter.spend().llm_calls), delivery - 1);
         meter.begin_request().unwrap();
-        journal.wait(Duration::from_secs(1), &meter).await.unwrap();
+        let more =
+            Elapsed { used: before.used + Duration::from_secs(3), waited: before.waited + Duration::from_secs(1) };
+        journal.put_back(more, &meter).await.unwrap();
     }
 }
 

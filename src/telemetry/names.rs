@@ -8,6 +8,8 @@ pub const JOBS_TOTAL: &str = "agent_runner_jobs_total";
 pub const JOB_DURATION_SECONDS: &str = "agent_runner_job_duration_seconds";
 /// From when a job could be taken until it was.
 pub const QUEUE_WAIT_SECONDS: &str = "agent_runner_queue_wait_seconds";
+/// How long an ended job had been put back for limits of a model; jobs that were not are left out.
+pub const LIMIT_WAIT_SECONDS: &str = "agent_runner_limit_wait_seconds";
 /// Jobs by state over the whole fleet. Label `state`.
 pub const QUEUE_DEPTH: &str = "agent_runner_queue_depth";
 /// Age of the job that has waited longest.
@@ -146,6 +148,7 @@ pub const ALL: &[Metric] = &[
     metric(JOBS_TOTAL, Kind::Counter, "jobs that ended"),
     metric(JOB_DURATION_SECONDS, Kind::Histogram(Buckets::Long), "from claim to result"),
     metric(QUEUE_WAIT_SECONDS, Kind::Histogram(Buckets::Long), "from when a job could be taken until it was"),
+    metric(LIMIT_WAIT_SECONDS, Kind::Histogram(Buckets::Long), "put back for limits of a model"),
     metric(QUEUE_DEPTH, Kind::Gauge, "jobs by state over the whole fleet"),
     metric(QUEUE_OLDEST_AGE_SECONDS, Kind::Gauge, "age of the job that has waited longest"),
     metric(JOBS_IN_FLIGHT, Kind::Gauge, "jobs this process is working on"),

@@ -1,16 +1,13 @@
 //! One attempt at a job: intent, then its lane, within its time and until it is told to stop.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Runner, approval,
+    clock::Clock,
     promote::{self, Known},
 };
 use crate::{
@@ -36,7 +33,7 @@ const COLUMN_SAMPLE_ROWS: usize = 1000;
 const MAX_PATCH_TRIES: u32 = 3;
 
 /// What surrounds an attempt.
-pub struct Surroundings<'a> {
+pub(super) struct Surroundings<'a> {
     /// Fires when the job must stop.
     pub stop: CancellationToken,
     /// Records an event of the job.
@@ -45,11 +42,13 @@ pub struct Surroundings<'a> {
     pub approval: Option<&'a Approval>,
     /// What is on record of the job.
     pub journal: &'a Journal,
+    /// The job's time.
+    pub(super) clock: Clock,
 }
 
 /// What is known of an attempt, however it ended.
 #[derive(Debug, Default)]
-pub struct Notes {
+pub(super) struct Notes {
     /// The decision which lane it takes.
     pub intent: Option<Intent>,
     /// Tool calls and warnings.
@@ -59,26 +58,14 @@ pub struct Notes {
 }
 
 /// Makes one attempt. Never panics and never outlasts the job's time limit.
-pub async fn attempt(
+pub(super) async fn attempt(
     runner: &Runner,
     job: &Job,
     meter: &Meter,
     around: &Surroundings<'_>,
     notes: &mut Notes,
 ) -> Result<LaneEnd, JobError> {
-    let limit = runner.limit(job);
-    let began = Instant::now();
-    // Time in the queue for a rate limit is the job's time as well.
-    let counts = asks_model(runner, job) && !around.journal.replays();
-    let waited = match counts {
-        true => tokio::select! {
-            biased;
-            () = around.stop.cancelled() => return Err(stopped()),
-            waited = around.journal.waited(meter) => waited?,
-        },
-        false => Duration::ZERO,
-    };
-    let deadline = began + limit.saturating_sub(waited);
+    let deadline = around.clock.deadline();
     let work = AssertUnwindSafe(lane(runner, job, meter, around, notes, deadline)).catch_unwind();
     tokio::select! {
         biased;
@@ -90,11 +77,7 @@ pub async fn attempt(
         }),
         () = tokio::time::sleep_until(deadline.into()) => Err(JobError::new(
             ErrorCode::Timeout,
-            format!(
-                "the job took longer than its {} s{}: raise timeout_sec or ask for less",
-                limit.as_secs_f64(),
-                if waited.is_zero() { String::new() } else { format!(", {:.0} s of it waiting for a rate limit", waited.as_secs_f64()) },
-            ),
+            format!("the job took longer than its {}: raise timeout_sec or ask for less", around.clock.told()),
         )),
     }
 }

@@ -14,8 +14,10 @@ use crate::{
 pub(super) struct Times {
     /// This attempt's number, from 1.
     pub attempt: u32,
-    /// From when it could be taken until it was.
+    /// From when it could be taken until it was, this time.
     pub queue: Duration,
+    /// Put back for limits, before.
+    pub waited: Duration,
     /// This attempt's own time.
     pub execution: Duration,
 }
@@ -25,11 +27,13 @@ pub(super) struct Times {
 pub(super) fn result(job: &Job, end: Result<LaneEnd, JobError>, notes: Notes, spend: Spend, times: Times) -> JobResult {
     let Notes { intent, record, .. } = notes;
     let asked = intent.as_ref().and_then(|intent| lane_of(intent.intent));
+    // First: it must not be the one that is left out.
+    let warnings = spend.caveat().into_iter().chain(record.warnings).collect();
     let metadata = Metadata {
         intent,
         plan: record.plan,
         tool_calls: record.tool_calls,
-        warnings: bounded(record.warnings),
+        warnings: bounded(warnings),
         ..metadata(spend, times)
     };
     let mut document = blank(job.job_id.clone(), metadata);
@@ -108,6 +112,7 @@ fn metadata(spend: Spend, times: Times) -> Metadata {
         llm_model: spend.model,
         attempt: times.attempt,
         queue_time_ms: millis(times.queue),
+        waited_ms: millis(times.waited),
         execution_time_ms: millis(times.execution),
         ..Metadata::default()
     }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Runner, approval,
     attempt::{Notes, Surroundings, attempt},
+    clock::Clock,
     conclude::{self, Times},
     deferral, retry,
 };
@@ -19,7 +20,7 @@ use crate::{
     job::{ErrorCode, Event, EventKind, Job, JobError, JobId, JobResult, Meter, RawJson, Rejected},
     lanes::LaneEnd,
     queue::{Delivery, End, Finished, Lease, LeaseEnd, SharedQueue, Source, Standing},
-    store::Journal,
+    store::{Elapsed, Journal},
     telemetry::names,
 };
 
@@ -81,28 +82,35 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     let emit = |event: Event| queue.emit(&job.job_id, event);
     emit(Event::new(EventKind::Started).with("attempt", delivery.attempt).with("crashes", delivery.crashes));
     let (meter, mut notes) = (Meter::of(job), Notes::default());
-    let outcome = match &delivery.approval {
-        Some(approval) if approval::ends_the_job(approval) => {
+    let taken = (delivery.attempt, delivery.queue_time);
+    let (clock, unread) = match Clock::of(runner, job, taken, journal, &meter).await {
+        Ok(clock) => (clock, None),
+        Err(error) => (Clock::fresh(runner, job), Some(error)),
+    };
+    let outcome = match (unread, &delivery.approval) {
+        (Some(error), _) => Err(error),
+        (None, Some(approval)) if approval::ends_the_job(approval) => {
             Err(JobError::new(ErrorCode::Cancelled, "the change was rejected by the person asked for approval"))
         }
-        approval => {
-            let around = Surroundings { stop: lease.stop(), emit: &emit, approval: approval.as_ref(), journal };
+        (None, approval) => {
+            let around = Surroundings { stop: lease.stop(), emit: &emit, approval: approval.as_ref(), journal, clock };
             attempt(runner, job, &meter, &around, &mut notes).await
         }
     };
     if lease.ended() == Some(LeaseEnd::Lost) {
         return None;
     }
-    if let Some(after) = deferral::wait(&outcome)
-        && put_off(runner, job, journal, &meter, after, outcome.as_ref().err()).await
+    let left = clock.left();
+    if let (Some(after), Err(error)) = (deferral::wait(&outcome, left), &outcome)
+        && put_off(journal, &clock, &meter, after, error).await
     {
         return Some(End::Defer { after });
     }
-    let outcome = match outcome {
+    let outcome = match outcome.map_err(|error| deferral::too_late(error, left)) {
         Ok(LaneEnd::Parked(pending)) => return Some(park(pending)),
-        Err(error) => match again(runner, job, delivery, &error) {
-            Some(end) => {
-                note_spending(journal, &meter, job).await;
+        Err(error) => match again(runner, job, delivery, &error, left) {
+            Some((after, end)) => {
+                note(journal, clock.put_back(after, false), &meter).await;
                 emit(Event::new(EventKind::Retry).with("error", error.code.as_str()).with("reason", error.message));
                 return Some(end);
             }
@@ -111,7 +119,8 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
         done => done,
     };
     let dead = outcome.as_ref().err().filter(|error| error.retryable).cloned();
-    let times = Times { attempt: delivery.attempt, queue: delivery.queue_time, execution: started.elapsed() };
+    let (attempt, queue) = (delivery.attempt, delivery.queue_time);
+    let times = Times { attempt, queue, waited: clock.waited(), execution: started.elapsed() };
     let columns = notes.columns.take();
     let document = conclude::result(job, outcome, notes, meter.spend(), times);
     match runner.keep_large(document).await {
@@ -122,55 +131,46 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
         }
         // The result could not be kept: the job is not done.
         Err(error) => {
-            if let Some(after) = deferral::wait(&Err::<(), _>(error.clone()))
-                && put_off(runner, job, journal, &meter, after, Some(&error)).await
+            if let Some(after) = deferral::wait(&Err::<(), _>(error.clone()), clock.left())
+                && put_off(journal, &clock, &meter, after, &error).await
             {
                 return Some(End::Defer { after });
             }
             let last = Duration::from_millis(runner.settings.retry.max_ms);
-            Some(again(runner, job, delivery, &error).unwrap_or(End::Retry { after: last, error }))
+            let end = again(runner, job, delivery, &error, Duration::MAX).map(|(_, end)| end);
+            Some(end.unwrap_or(End::Retry { after: last, error }))
         }
     }
 }
 
-/// Notes that the job waits in the queue, and says whether it may. A rate limit is waited for in any case, since the
-/// attempt itself counts the wait; a store that is away only for the time the job has, and then it counts as a failure.
-async fn put_off(
-    runner: &Runner,
-    job: &Job,
-    journal: &Journal,
-    meter: &Meter,
-    after: Duration,
-    why: Option<&JobError>,
-) -> bool {
-    let outage = why.is_some_and(|error| error.code == ErrorCode::Internal);
-    tracing::debug!(job_id = %job.job_id, ?after, outage, "the job waits in the queue");
-    match journal.wait(after, meter).await {
-        Ok(waited) => !outage || waited < runner.limit(job),
-        Err(error) => {
-            tracing::warn!(job_id = %job.job_id, %error, "how long the job waits could not be noted");
-            !outage
-        }
-    }
+/// Notes that the job waits in the queue, and says whether it may. A limit is waited for in any case; a store that is
+/// away only where the wait could be noted, since nothing else would end it.
+async fn put_off(journal: &Journal, clock: &Clock, meter: &Meter, after: Duration, why: &JobError) -> bool {
+    let outage = why.code == ErrorCode::Internal;
+    tracing::debug!(error = %why, ?after, "it is too early; the job waits in the queue");
+    note(journal, clock.put_back(after, !outage), meter).await || !outage
 }
 
-/// Another attempt, where the error and the policy allow one.
-fn again(runner: &Runner, job: &Job, delivery: &Delivery, error: &JobError) -> Option<End> {
+/// Another attempt after a wait, where the error, the policy and the job's time allow one.
+fn again(runner: &Runner, job: &Job, delivery: &Delivery, error: &JobError, left: Duration) -> Option<(Duration, End)> {
     let made = delivery.attempt.saturating_add(job.retry_count);
     let after = retry::next_attempt(error, made, &runner.settings.retry, rand::random())?;
+    if after >= left {
+        return None;
+    }
     metrics::counter!(names::RETRIES_TOTAL, "error" => error.code.as_str()).increment(1);
     tracing::info!(job_id = %job.job_id, attempt = delivery.attempt, %error, ?after, "the attempt failed and is tried again");
-    Some(End::Retry { after, error: error.clone() })
+    Some((after, End::Retry { after, error: error.clone() }))
 }
 
-/// What this attempt has spent counts for the job, whose next attempt begins with it.
-async fn note_spending(journal: &Journal, meter: &Meter, job: &Job) {
-    if meter.spend().llm_calls == 0 {
-        return;
+/// What this delivery has used of the job's time and money counts for the job, whose next one begins with it. False where
+/// it could not be noted.
+async fn note(journal: &Journal, elapsed: Elapsed, meter: &Meter) -> bool {
+    let noted = journal.put_back(elapsed, meter).await;
+    if let Err(error) = &noted {
+        tracing::warn!(%error, "what the job has used of its time could not be noted");
     }
-    if let Err(error) = journal.wait(Duration::ZERO, meter).await {
-        tracing::warn!(job_id = %job.job_id, %error, "what the attempt spent could not be noted");
-    }
+    noted.is_ok()
 }
 
 fn park(pending: RawJson) -> End {
@@ -201,6 +201,10 @@ fn ending(runner: &Runner, delivery: &Delivery, document: JobResult, dead: Optio
 fn count(document: &JobResult) {
     let lane = document.lane.map_or("none", |lane| lane.as_str());
     metrics::counter!(names::JOBS_TOTAL, "lane" => lane, "status" => document.status.as_str()).increment(1);
-    let seconds = Duration::from_millis(document.metadata.execution_time_ms).as_secs_f64();
-    metrics::histogram!(names::JOB_DURATION_SECONDS, "lane" => lane).record(seconds);
+    let seconds = |ms| Duration::from_millis(ms).as_secs_f64();
+    metrics::histogram!(names::JOB_DURATION_SECONDS, "lane" => lane)
+        .record(seconds(document.metadata.execution_time_ms));
+    if document.metadata.waited_ms > 0 {
+        metrics::histogram!(names::LIMIT_WAIT_SECONDS).record(seconds(document.metadata.waited_ms));
+    }
 }

@@ -2,6 +2,7 @@
 
 mod approval;
 mod attempt;
+mod clock;
 mod conclude;
 mod deferral;
 mod life;
@@ -16,7 +17,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-pub use attempt::{Notes, Surroundings, attempt};
+use attempt::{Notes, Surroundings, attempt};
+use clock::Clock;
 pub use pool::{Drained, Pool};
 pub use retry::next_attempt;
 pub use tally::{DURATION_BUCKETS, Tally, record};
@@ -89,19 +91,25 @@ impl Runner {
     ) -> JobResult {
         let started = std::time::Instant::now();
         let (meter, mut notes) = (Meter::of(job), Notes::default());
-        let around = Surroundings { stop: stop.clone(), emit, approval: None, journal };
+        let mut around =
+            Surroundings { stop: stop.clone(), emit, approval: None, journal, clock: Clock::fresh(self, job) };
         let end = loop {
             let end = attempt(self, job, &meter, &around, &mut notes).await;
-            let Some(wait) = deferral::wait(&end) else { break end };
+            let left = around.clock.left();
+            let Some(wait) = deferral::wait(&end, left) else {
+                break end.map_err(|error| deferral::too_late(error, left));
+            };
             // There is no queue to wait in.
             notes = Notes::default();
+            let elapsed = around.clock.put_back(wait, true);
+            if let Err(error) = journal.put_back(elapsed, &meter).await {
+                break Err(error);
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => {}
             }
-            if let Err(error) = journal.wait(wait, &meter).await {
-                break Err(error);
-            }
+            around.clock = around.clock.resumed(elapsed);
         };
         let columns = notes.columns.take();
         let end = match end {
@@ -111,7 +119,9 @@ impl Runner {
             )),
             end => end,
         };
-        let times = conclude::Times { attempt: 1, queue: Duration::ZERO, execution: started.elapsed() };
+        let waited = around.clock.waited();
+        let execution = started.elapsed().saturating_sub(waited);
+        let times = conclude::Times { attempt: 1, waited, execution, ..conclude::Times::default() };
         let document = conclude::result(job, end, notes, meter.spend(), times);
         if !journal.replays() {
             self.remember(job, &document).await;

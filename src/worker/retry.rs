@@ -8,7 +8,7 @@ use crate::{job::JobError, settings::Retry};
 ///
 /// `made` counts the attempts already made, here and elsewhere. The wait is exponential with full jitter
 /// (Brooker, "Exponential Backoff And Jitter"): `dice`, from 0 to 1, picks a point below the ceiling. A wait that the other side asked
-/// for is a floor, within `retry.max_ms`.
+/// for is a floor, however long: whether the job's time reaches to it is not decided here.
 #[must_use]
 pub fn next_attempt(error: &JobError, made: u32, policy: &Retry, dice: f64) -> Option<Duration> {
     if !error.retryable || made >= policy.max_attempts {
@@ -17,8 +17,7 @@ pub fn next_attempt(error: &JobError, made: u32, policy: &Retry, dice: f64) -> O
     let doublings = made.saturating_sub(1).min(32);
     let ceiling = policy.base_ms.saturating_mul(1 << doublings).min(policy.max_ms);
     let wait = Duration::from_millis(ceiling).mul_f64(dice.clamp(0.0, 1.0));
-    let most = Duration::from_millis(policy.max_ms);
-    Some(wait.max(error.retry_after.unwrap_or_default()).min(most))
+    Some(wait.max(error.retry_after.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -43,7 +42,10 @@ mod tests {
     fn a_permanent_error_is_not_tried_again_and_a_stated_wait_is_kept() {
         let policy = Retry { max_attempts: 3, base_ms: 10, max_ms: 5000 };
         assert_eq!(next_attempt(&JobError::new(ErrorCode::InvalidPatch, "x"), 1, &policy, 1.0), None);
-        let limited = JobError::new(ErrorCode::LlmRateLimited, "x").with_retry_after(Some(Duration::from_secs(2)));
-        assert_eq!(next_attempt(&limited, 1, &policy, 0.0), Some(Duration::from_secs(2)));
+        let limited = JobError::new(ErrorCode::HttpFailed, "x").with_retryable(true);
+        for secs in [2, 300] {
+            let stated = Some(Duration::from_secs(secs));
+            assert_eq!(next_attempt(&limited.clone().with_retry_after(stated), 1, &policy, 1.0), stated);
+        }
     }
 }

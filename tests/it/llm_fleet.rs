@@ -31,12 +31,13 @@ async fn two_processes_respect_one_limit() {
     for stores in pairs(&redis) {
         let gates = stores.map(StoreGate::new);
         let limits = RateLimits { requests: 5, tokens: 1000 };
-        let asked = futures::future::join_all((0..20).map(|i| gates[i % 2].reserve("m@host:1", limits, 100))).await;
+        let asked =
+            futures::future::join_all((0..20).map(|i| gates[i % 2].reserve("m@host:1", limits, 100, None))).await;
         assert_eq!(asked.iter().filter(|answer| answer.is_ok()).count(), 5);
         let longest = asked.into_iter().filter_map(Result::err).max().unwrap();
         // A busy machine may have let some of it pass already.
         assert!(longest <= Duration::from_secs(12) && longest > Duration::ZERO, "{longest:?}");
-        assert!(gates[0].reserve("other@host:1", limits, 100).await.is_ok(), "another model has its own");
+        assert!(gates[0].reserve("other@host:1", limits, 100, None).await.is_ok(), "another model has its own");
     }
 }
 
@@ -46,12 +47,12 @@ async fn tokens_that_were_not_used_come_back_to_all() {
     for stores in pairs(&redis) {
         let [one, other] = stores.map(StoreGate::new);
         let limits = RateLimits { requests: 0, tokens: 1_000_000 };
-        one.reserve("m", limits, 5_000_000).await.unwrap();
-        assert!(other.reserve("m", limits, 900_000).await.is_err());
+        one.reserve("m", limits, 5_000_000, None).await.unwrap();
+        assert!(other.reserve("m", limits, 900_000, None).await.is_err());
         one.settle("m", limits, 5_000_000, 10).await;
-        other.reserve("m", limits, 900_000).await.unwrap();
+        other.reserve("m", limits, 900_000, None).await.unwrap();
         other.settle("m", limits, 900_000, 5_000_000).await;
-        let owed = one.reserve("m", limits, 1).await.unwrap_err();
+        let owed = one.reserve("m", limits, 1, None).await.unwrap_err();
         assert!(owed > Duration::from_secs(200), "what was used beyond the minute is owed: {owed:?}");
     }
 }
@@ -63,7 +64,7 @@ async fn a_limit_that_cannot_be_held_lets_requests_pass() {
     redis.kill();
     let limits = RateLimits { requests: 1, tokens: 1 };
     for _ in 0..3 {
-        assert_eq!(gate.reserve("m", limits, 1).await, Ok(()));
+        assert_eq!(gate.reserve("m", limits, 1, None).await, Ok(()));
     }
 }
 
@@ -133,7 +134,7 @@ async fn used_up(model: &ModelServer, per_minute: u32) -> Stage {
         .with("AGENT_RUNNER__LLM__REQUESTS_PER_MINUTE", per_minute.to_string());
     let gate = StoreGate::new(RedisStore::connect(&stage.redis.settings()).unwrap());
     let (key, limits) = (format!("gpt-4o-mini@{}", model.address()), RateLimits { requests: per_minute, tokens: 0 });
-    while gate.reserve(&key, limits, 1).await.is_ok() {}
+    while gate.reserve(&key, limits, 1, None).await.is_ok() {}
     stage
 }
 
@@ -185,4 +186,37 @@ async fn an_answer_that_one_process_got_is_there_for_all() {
     let source = |result: &serde_json::Value| result["metadata"]["plan"]["source"].clone();
     assert_eq!((source(&paid), source(&kept)), (json!("model"), json!("cache")));
     assert!(stage.command(&["replay", "kept"]).status.success());
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_had_reserved_is_neither_counted_nor_in_the_way() {
+    let gate = Gate::new();
+    let plan = || Reply::call("execute_pipeline", &json!({"pipeline": [{"step": "top_k", "k": 1}]}));
+    let model = ModelServer::start([plan().gate_at(0, &gate), plan()]);
+    let stage = Stage::set()
+        .await
+        .with("OPENAI_BASE_URL", model.base_url())
+        .with("OPENAI_MODEL", "gpt-4o-mini")
+        .with("AGENT_RUNNER__LLM__OWNER_DAILY_TOKENS", "100000")
+        .with("AGENT_RUNNER__LLM__TOKENS_PER_MINUTE", "100000");
+    let mut first = stage.serve();
+    let job = json!({"job_id": "k", "prompt": "first row", "lane": "execute", "workflow_owner": "ann",
+                     "budget": {"max_tokens": 5000}, "data": [{"a": 1}, {"a": 2}]});
+    stage.push(&job).await;
+    gate.reached().await;
+    first.signal("KILL");
+    first.wait();
+    let _second = stage.serve();
+    let done = stage.result("k").await;
+    assert_eq!(done["status"], "completed", "{done}");
+    assert_eq!((&done["metadata"]["tokens_used"], &done["metadata"]["llm_calls"]), (&json!(110), &json!(1)));
+    // The day may have changed meanwhile.
+    let days: Vec<String> = stage.redis.run(&["KEYS", "agent:{spend:ann}:2*"]).await;
+    let mut used = 0;
+    for day in days {
+        used += stage.redis.run::<i64>(&["HGET", &day, "tokens"]).await;
+    }
+    assert_eq!(used, 110, "one answer was paid for");
+    let held: Vec<String> = stage.redis.run(&["HVALS", "agent:{spend:ann}:held"]).await;
+    assert_eq!(held.len(), 1, "of the dead worker alone, until its time is over: {held:?}");
 }

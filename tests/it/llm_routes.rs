@@ -7,7 +7,7 @@ use std::{
 
 use agent_runner::{
     job::{Budget, ErrorCode, Meter},
-    llm::{CallContext, ChatModel, ChatRequest, Circuit, OpenAi, RateGate, RateLimits},
+    llm::{CallContext, ChatModel, ChatRequest, Circuit, Line, OpenAi, RateGate, RateLimits},
     settings::{LlmModel, Price, Settings},
 };
 use async_trait::async_trait;
@@ -202,7 +202,7 @@ struct Ledger(Mutex<Vec<String>>);
 
 #[async_trait]
 impl RateGate for Ledger {
-    async fn reserve(&self, model: &str, limits: RateLimits, tokens: u64) -> Result<(), Duration> {
+    async fn reserve(&self, model: &str, limits: RateLimits, tokens: u64, _: Option<Line<'_>>) -> Result<(), Duration> {
         assert!(tokens > 50, "the longest answer counts");
         let model = model.split('@').next().unwrap();
         self.0.lock().unwrap().push(format!("reserve {model} {}/{}", limits.requests, limits.tokens));
@@ -213,6 +213,10 @@ impl RateGate for Ledger {
         let model = model.split('@').next().unwrap();
         self.0.lock().unwrap().push(format!("settle {model} {actual}"));
     }
+
+    async fn give_back(&self, _: &str, _: RateLimits, _: u64) {}
+
+    async fn shut(&self, _: &str, _: RateLimits, _: Duration) {}
 }
 
 #[tokio::test]
@@ -262,7 +266,9 @@ async fn what_a_failed_answer_cost_is_counted() {
     let failed = call(&client, &request()).await;
     assert_eq!((failed.brief().as_str(), failed.spend.tokens.total()), ("!llm_truncated?", 10));
     let silent = call(&client, &request()).await;
-    assert_eq!((silent.brief().as_str(), silent.spend.tokens.total(), silent.spend.llm_calls), ("\"a\"", 0, 1));
+    let sent = server.requests()[1].body.len() as u64;
+    assert_eq!((silent.brief().as_str(), silent.spend.llm_calls), ("\"a\"", 1));
+    assert_eq!((silent.spend.tokens.prompt, silent.spend.tokens.completion), (sent.div_ceil(4), 1), "an estimate");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod http_serve;
 mod intent;
 mod lanes;
 mod lease_model;
+mod llm_budget;
 mod llm_errors;
 mod llm_fleet;
 mod llm_quirks;
@@ -31,6 +32,7 @@ mod llm_routes;
 mod llm_rows;
 mod llm_stream;
 mod llm_time;
+mod llm_waits;
 #[cfg(feature = "local-embeddings")]
 mod local_encoder;
 mod offline_planner;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_runner::store::{Artifacts, Draw, MemoryStore, RedisStore, Store, Write};
+use agent_runner::store::{Artifacts, Draw, Held, Hold, MemoryStore, Place, RedisStore, Store, Visit, Write};
 use bytes::Bytes;
 
 use crate::support::redis::Redis;
@@ -48,6 +48,12 @@ suite! {
     a_list_keeps_its_newest_entries,
     counters_add_up_each_by_its_name,
     buckets_give_all_or_nothing,
+    who_stands_in_line_is_not_overtaken,
+    what_comes_back_moves_the_line_forward,
+    a_place_that_nobody_comes_back_for_is_given_up,
+    nobody_takes_from_what_is_shut,
+    an_allowance_is_held_and_then_used,
+    what_a_dead_process_held_comes_back,
     several_writes_go_out_together,
     the_least_loaded_is_lent_and_the_dead_give_back,
 }
@@ -107,7 +113,10 @@ async fn counters_add_up_each_by_its_name(rig: Rig) {
 async fn buckets_give_all_or_nothing(rig: Rig) {
     let store = &rig.store;
     let draws = |a: i64, b: i64| [Draw { per_minute: 1000, amount: a }, Draw { per_minute: 10, amount: b }];
-    let wait = async |a, b, forced| store.draw("l", &draws(a, b), forced).await.unwrap().as_secs_f64();
+    let wait = async |a, b, forced| {
+        let visit = if forced { Visit::Settle } else { Visit::Now };
+        store.draw("l", &draws(a, b), visit).await.unwrap().as_secs_f64()
+    };
     assert_eq!(wait(400, 10, false).await, 0.0);
     let empty = wait(1, 5, false).await;
     assert!(empty > 15.0 && empty <= 30.0, "{empty}");
@@ -118,7 +127,106 @@ async fn buckets_give_all_or_nothing(rig: Rig) {
     let owed = wait(1, 0, false).await;
     assert!(owed > 60.0 && owed <= 121.0, "{owed}");
     let none = [Draw { per_minute: 0, amount: 1_000_000 }];
-    assert!(store.draw("none", &none, false).await.unwrap().is_zero());
+    assert!(store.draw("none", &none, Visit::Now).await.unwrap().is_zero());
+}
+
+/// One visit at a bucket that gains ten in a minute, as seconds. Generous bounds: a busy machine lets time pass.
+async fn visit(store: &Arc<dyn Store>, amount: i64, visit: Visit<'_>) -> f64 {
+    store.draw("l", &[Draw { per_minute: 10, amount }], visit).await.unwrap().as_secs_f64()
+}
+
+fn place(holder: &str) -> Visit<'_> {
+    Visit::Line(Place { holder, at_most: HOUR, look_again: Duration::ZERO, keep: HOUR })
+}
+
+#[track_caller]
+fn about(seconds: f64, most: f64) {
+    assert!(seconds <= most && seconds > most - 20.0, "{seconds} is not a little less than {most}");
+}
+
+async fn who_stands_in_line_is_not_overtaken(rig: Rig) {
+    let store = &rig.store;
+    assert_eq!(visit(store, 10, Visit::Now).await, 0.0);
+    for (holder, most) in [("a", 60.0), ("b", 120.0), ("c", 180.0)] {
+        about(visit(store, 10, place(holder)).await, most);
+    }
+    about(visit(store, 10, Visit::Now).await, 240.0);
+    about(visit(store, 10, place("b")).await, 120.0);
+    about(visit(store, 1, place("d")).await, 186.0);
+    visit(store, -10, Visit::Settle).await;
+    assert!(visit(store, 10, place("b")).await > 30.0, "it is the turn of another");
+    assert_eq!(visit(store, 10, place("a")).await, 0.0);
+    about(visit(store, 10, place("b")).await, 60.0);
+}
+
+async fn what_comes_back_moves_the_line_forward(rig: Rig) {
+    let store = &rig.store;
+    assert_eq!(visit(store, 10, Visit::Now).await, 0.0);
+    about(visit(store, 10, place("a")).await, 60.0);
+    about(visit(store, 10, place("b")).await, 120.0);
+    visit(store, -9, Visit::Settle).await;
+    about(visit(store, 10, place("b")).await, 66.0);
+    about(visit(store, 10, place("c")).await, 126.0);
+    assert_eq!(visit(store, 5, place("a")).await, 0.0, "less than it stood for");
+    about(visit(store, 10, place("b")).await, 36.0);
+}
+
+async fn a_place_that_nobody_comes_back_for_is_given_up(rig: Rig) {
+    let store = &rig.store;
+    assert_eq!(visit(store, 10, Visit::Now).await, 0.0);
+    let gone = Place { holder: "gone", at_most: HOUR, look_again: Duration::from_millis(1), keep: Duration::ZERO };
+    assert_eq!(visit(store, 10, Visit::Line(gone)).await, 0.001);
+    while visit(store, 10, Visit::Now).await > 60.0 {
+        tokio::task::yield_now().await;
+    }
+    let hasty = Place { holder: "hasty", at_most: Duration::from_secs(5), ..gone };
+    let told = visit(store, 10, Visit::Line(Place { look_again: Duration::ZERO, ..hasty })).await;
+    assert!(told > 5.0, "{told}");
+    about(visit(store, 10, Visit::Now).await, 60.0);
+}
+
+async fn nobody_takes_from_what_is_shut(rig: Rig) {
+    let store = &rig.store;
+    for secs in [300, 60] {
+        visit(store, 0, Visit::Shut(Duration::from_secs(secs))).await;
+    }
+    about(visit(store, 1, Visit::Now).await, 300.0);
+    about(visit(store, 1, place("a")).await, 300.0);
+    assert_eq!(visit(store, 1, Visit::Settle).await, 0.0);
+}
+
+async fn an_allowance_is_held_and_then_used(rig: Rig) {
+    let store = &rig.store;
+    let limits = [100, 50];
+    let hold = |holder, tokens, micros| Hold { owner: "ann", period: "today", holder, amounts: [tokens, micros] };
+    let ask = async |holder, tokens, micros| store.hold(&hold(holder, tokens, micros), limits, HOUR).await.unwrap();
+    assert_eq!(ask("a", 500, 0).await, Held::Yes, "the first goes in any case");
+    assert_eq!(ask("b", 1, 0).await, Held::Later);
+    assert_eq!(ask("a", 90, 0).await, Held::Yes, "the same once more");
+    assert_eq!(ask("b", 9, 0).await, Held::Yes);
+    store.settle(&hold("a", 60, 49), HOUR).await.unwrap();
+    assert_eq!(ask("c", 1, 1).await, Held::Yes);
+    assert_eq!(ask("d", 1, 1).await, Held::Later, "the other sum is full");
+    store.settle(&hold("c", 0, 0), HOUR).await.unwrap();
+    store.settle(&hold("b", 0, 1), HOUR).await.unwrap();
+    assert_eq!(ask("d", 1, 1).await, Held::UsedUp([60, 50]));
+    let tomorrow = Hold { period: "tomorrow", ..hold("d", 1, 1) };
+    assert_eq!(store.hold(&tomorrow, limits, HOUR).await.unwrap(), Held::Yes);
+    let bob = Hold { owner: "bob", ..hold("d", 1, 1) };
+    assert_eq!(store.hold(&bob, limits, HOUR).await.unwrap(), Held::Yes);
+    assert_eq!(store.hold(&hold("e", 1, 1), [0, 0], HOUR).await.unwrap(), Held::Yes, "no limits");
+}
+
+async fn what_a_dead_process_held_comes_back(rig: Rig) {
+    let store = &rig.store;
+    let hold = |holder| Hold { owner: "ann", period: "today", holder, amounts: [100, 0] };
+    // Others go on, so that it cannot be the whole record that is forgotten.
+    store.hold(&Hold { amounts: [1, 0], ..hold("alive") }, [100, 0], HOUR).await.unwrap();
+    store.hold(&hold("dead"), [100, 0], Duration::from_millis(1)).await.unwrap();
+    while store.hold(&hold("next"), [100, 0], HOUR).await.unwrap() != Held::Yes {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.hold(&hold("other"), [100, 0], HOUR).await.unwrap(), Held::Later, "nothing used: only held");
 }
 
 async fn a_value_stands_until_it_is_replaced_or_removed(rig: Rig) {

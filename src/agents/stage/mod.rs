@@ -107,7 +107,7 @@ impl Stage<'_> {
     /// `timeout`, `cancelled`; `handoff_failed` where a whole pool failed.
     pub async fn play(&self, run: &mut AgentRun, trail: &mut Trail, made: &mut Made) -> Result<String, JobError> {
         self.emit(&run.seat().agent, EventKind::AgentStarted, &[]);
-        let ended = self.cast.pools.holding(&self.loans, self.steps(run, trail, made)).await;
+        let ended = self.cast.pools.holding(&self.loans, Box::pin(self.steps(run, trail, made))).await;
         let agent = run.seat().agent.clone();
         match &ended {
             Ok(_) => self.emit(&agent, EventKind::AgentCompleted, &[]),

@@ -114,7 +114,7 @@ fn artifact(reference: &str) -> String {
 fn facts(document: &Value) -> Vec<(&'static str, String)> {
     let number = |pointer: &str| document.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
     let mut facts = vec![
-        ("Waited", duration(number("/metadata/queue_time_ms"))),
+        ("Waited", duration(number("/metadata/queue_time_ms") + number("/metadata/waited_ms"))),
         ("Took", duration(number("/metadata/execution_time_ms"))),
         ("Model calls", number("/metadata/llm_calls").to_string()),
     ];

@@ -8,6 +8,7 @@ use crate::{
     llm::{
         ToolCall,
         fault::{Fault, Kind},
+        usage::Heard,
     },
 };
 
@@ -22,6 +23,8 @@ pub(super) struct Assembler {
     calls: Calls,
     seen: Seen,
     usage: Option<Tokens>,
+    /// Bytes of words, thoughts and calls.
+    content: usize,
 }
 
 /// What the server said about its answer. Nothing is decided by it: it is for people who look at traces.
@@ -86,8 +89,10 @@ impl Assembler {
         let delta = ["delta", "message"].iter().find_map(|key| choice.get(*key)).filter(|delta| delta.is_object());
         let mut content = false;
         if let Some(delta) = delta {
+            self.content += text_bytes(delta);
             content |= self.delta(delta, show)?;
         } else if let Some(text) = choice.get("text").and_then(Value::as_str) {
+            self.content += text.len();
             content |= self.say(text, show);
         }
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str).filter(|reason| !reason.is_empty()) {
@@ -189,9 +194,22 @@ impl Assembler {
         Err(Fault::new(Kind::Refused, format!("the model refused: {refusal}")))
     }
 
-    /// What the server counted so far, for answers that are no success.
-    pub(super) fn usage(&self) -> Option<Tokens> {
-        self.usage
+    /// What was heard so far, on answers that are no success too.
+    pub(super) fn heard(&self) -> Heard {
+        Heard { counted: self.usage, begun: self.content > 0 || self.is_finished(), content: self.content }
+    }
+}
+
+/// Bytes of what a model wrote in `delta`: texts, but for those that only name things.
+fn text_bytes(delta: &Value) -> usize {
+    match delta {
+        Value::String(text) => text.len(),
+        Value::Array(parts) => parts.iter().map(text_bytes).sum(),
+        Value::Object(members) => {
+            let written = members.iter().filter(|(name, _)| !matches!(name.as_str(), "id" | "type" | "role" | "index"));
+            written.map(|(_, value)| text_bytes(value)).sum()
+        }
+        _ => 0,
     }
 }
 

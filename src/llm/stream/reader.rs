@@ -10,6 +10,7 @@ use super::{
 use crate::llm::{
     classify::{ErrorBody, classify},
     fault::{Fault, Kind},
+    usage::Heard,
 };
 
 pub(crate) use super::chunk::Assembled;
@@ -34,6 +35,8 @@ pub(crate) struct Reader<'a> {
     received: usize,
     max_bytes: usize,
     done: bool,
+    /// What was heard of an answer that is finished.
+    heard: Heard,
     model: &'a str,
     host: &'a str,
 }
@@ -49,6 +52,7 @@ impl<'a> Reader<'a> {
             received: 0,
             max_bytes,
             done: false,
+            heard: Heard::default(),
             model,
             host,
         }
@@ -97,9 +101,10 @@ impl<'a> Reader<'a> {
         self.done || self.assembler.is_finished()
     }
 
-    /// What the server counted so far.
-    pub(crate) fn usage(&self) -> Option<crate::job::Tokens> {
-        self.assembler.usage()
+    /// What was heard so far, on answers that are no success too.
+    pub(crate) fn heard(&self) -> Heard {
+        let now = self.assembler.heard();
+        if now == Heard::default() { self.heard } else { now }
     }
 
     /// The whole reply. `offered` are the names of the tools that the model could call.
@@ -121,7 +126,9 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        std::mem::take(&mut self.assembler).finish(self.done, offered)
+        let assembler = std::mem::take(&mut self.assembler);
+        self.heard = assembler.heard();
+        assembler.finish(self.done, offered)
     }
 
     /// One event. An unreadable last one (`cut`) was cut off, which the end of the reply says better.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
+use super::Elapsed;
 use crate::job::{JobError, Meter, RawJson, Spend};
 
 /// What is put on record.
@@ -17,8 +18,13 @@ pub(super) enum Line {
     Failed { step: String, error: JobError, spend: Spend },
     /// A model is about to be asked for a step. Without a later line that says what was spent, its worker died over it.
     Asked { step: String },
-    /// The job was put back for a rate limit; all its waits together, in milliseconds.
-    Waited { ms: u64, spend: Spend },
+    /// The job was put back: all its waits for limits together, and all of its time that is used, in milliseconds.
+    Waited {
+        ms: u64,
+        #[serde(default)]
+        used_ms: u64,
+        spend: Spend,
+    },
     /// The result stands: what comes after this belongs to a job that was started afresh.
     End,
 }
@@ -54,7 +60,7 @@ pub(super) fn read(entries: &[Bytes]) -> Vec<Line> {
 pub(super) struct Recorded {
     pub(super) steps: FxHashMap<String, VecDeque<RawJson>>,
     pub(super) failures: FxHashMap<String, JobError>,
-    pub(super) waited: Duration,
+    pub(super) elapsed: Elapsed,
 }
 
 impl Recorded {
@@ -72,8 +78,9 @@ impl Recorded {
                     recorded.failures.insert(step.clone(), error.clone());
                     spend
                 }
-                Line::Waited { ms, spend } => {
-                    recorded.waited = Duration::from_millis(*ms);
+                Line::Waited { ms, used_ms, spend } => {
+                    let [waited, used] = [*ms, (*used_ms).max(*ms)].map(Duration::from_millis);
+                    recorded.elapsed = Elapsed { used, waited };
                     spend
                 }
                 Line::Asked { .. } => {

@@ -63,6 +63,15 @@ pub enum Before {
     Noted,
 }
 
+/// A job's time over its earlier deliveries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Elapsed {
+    /// All of it: at work, and put back.
+    pub used: Duration,
+    /// Put back for limits.
+    pub waited: Duration,
+}
+
 impl Journal {
     /// The journal of `job_id`, kept for `ttl` after its last entry. Inputs up to `keep_max` bytes are kept with it.
     #[must_use]
@@ -129,7 +138,8 @@ impl Journal {
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, JobError>>,
     {
-        self.recorded_or(step, meter, false, work).await
+        // A step is rare and its work may be large: it is not carried about.
+        self.recorded_or(step, meter, false, Box::pin(work)).await
     }
 
     /// The same where `work` asks a model: that it is about to goes on record first, so that a request is counted
@@ -139,7 +149,7 @@ impl Journal {
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, JobError>>,
     {
-        self.recorded_or(step, meter, true, work).await
+        self.recorded_or(step, meter, true, Box::pin(work)).await
     }
 
     async fn recorded_or<T, F>(&self, step: &str, meter: &Meter, asks: bool, work: F) -> Result<T, JobError>
@@ -249,18 +259,17 @@ impl Journal {
         self.step(&step, meter, async { Ok(fresh) }).await
     }
 
-    /// How long the job has been put back for rate limits so far.
-    pub async fn waited(&self, meter: &Meter) -> Result<Duration, JobError> {
+    /// What is on record of the job's time, as it was when the job was last put back.
+    pub async fn elapsed(&self, meter: &Meter) -> Result<Elapsed, JobError> {
         let mut recorded = self.recorded.lock().await;
-        Ok(self.loaded(&mut recorded, meter).await?.waited)
+        Ok(self.loaded(&mut recorded, meter).await?.elapsed)
     }
 
-    /// Notes that the job is put back for `wait` once more; gives all its waits together.
-    pub async fn wait(&self, wait: Duration, meter: &Meter) -> Result<Duration, JobError> {
-        let total = self.waited(meter).await? + wait;
-        let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
-        self.append(Line::Waited { ms, spend: meter.spend() }).await?;
-        Ok(total)
+    /// Notes that the job is put back, with what it has used of its time and spent until it comes again.
+    pub async fn put_back(&self, elapsed: Elapsed, meter: &Meter) -> Result<(), JobError> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (ms, used_ms) = (millis(elapsed.waited), millis(elapsed.used));
+        self.append(Line::Waited { ms, used_ms, spend: meter.spend() }).await
     }
 
     /// Notes that the job's result stands. A job that recorded nothing leaves no trace.

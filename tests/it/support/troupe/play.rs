@@ -17,7 +17,7 @@ use agent_runner::{
     job::{ErrorCode, Event, EventKind, Job, JobError, JobLimits, Lane, Meter, Preview, RawJson},
     lanes::{HandoffOptions, Handoffs, LaneEnd, Record, handoff::Surroundings},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, Message, ToolSpec},
-    store::{Draw, Journal, MemoryStore, SharedStore, Store, StoreError, Write},
+    store::{Draw, Held, Hold, Journal, MemoryStore, SharedStore, Store, StoreError, Visit, Write},
     tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput},
 };
 use async_trait::async_trait;
@@ -177,8 +177,16 @@ impl Store for Mortal {
     async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError> {
         self.inner.sums(keys).await
     }
-    async fn draw(&self, key: &str, draws: &[Draw], forced: bool) -> Result<Duration, StoreError> {
-        self.inner.draw(key, draws, forced).await
+    async fn draw(&self, key: &str, draws: &[Draw], visit: Visit<'_>) -> Result<Duration, StoreError> {
+        self.inner.draw(key, draws, visit).await
+    }
+
+    async fn hold(&self, hold: &Hold<'_>, limits: [u64; 2], ttl: Duration) -> Result<Held, StoreError> {
+        self.inner.hold(hold, limits, ttl).await
+    }
+
+    async fn settle(&self, hold: &Hold<'_>, ttl: Duration) -> Result<(), StoreError> {
+        self.inner.settle(hold, ttl).await
     }
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         self.inner.write(writes).await

@@ -9,7 +9,7 @@ use std::{
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, agent_tools, assemble, output};
+use super::{Failure, agent_tools, agents_push, assemble, output};
 use crate::{
     agents::{self, Decision, Registry, RouteRequest, eval},
     job::Meter,
@@ -51,6 +51,16 @@ pub(super) enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Put the agents of the file into the collection of routing.qdrant, each in the place of an earlier one with its id
+    #[command(after_help = "Example:\n  agent-runner agents push --agents agents.yaml --prune")]
+    Push {
+        /// The agents file [default: agents.file of the configuration]
+        #[arg(long, value_name = "FILE")]
+        agents: Option<PathBuf>,
+        /// Take out all agents that are not in the file
+        #[arg(long)]
+        prune: bool,
     },
     /// Find the agent for a prompt; nobody answers it. Exit code 1 when nobody fits
     #[command(
@@ -104,6 +114,10 @@ pub(super) async fn run(settings: &Settings, command: Command) -> Result<(), Fai
         Command::Check { agents } => check(&load(settings, agents.as_deref())?),
         Command::Tools { agent, agents, json } => {
             agent_tools::show(settings, &load(settings, agents.as_deref())?, agent.as_deref(), json).await
+        }
+        Command::Push { agents, prune } => {
+            let path = agents.unwrap_or_else(|| PathBuf::from(&settings.agents.file));
+            agents_push::push(settings, &path, prune).await
         }
         Command::Route { prompt, agents, threshold, top, json } => {
             let registry = Arc::new(load(settings, agents.as_deref())?);

@@ -10,9 +10,10 @@ use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Embedder, Fitted, Profile, VectorCache,
+    Embedder, Fitted, Profile, Question, VectorCache,
     index::VectorIndex,
     linear::{Row, Weights},
+    nearest::{MAX_EXACT, Nearest, SHORTLIST},
 };
 use crate::{
     job::{ErrorCode, JobError, Meter},
@@ -22,6 +23,8 @@ use crate::{
 
 /// Longest time for embedding a whole registry.
 const FIT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Texts times agents up to which a classifier is trained: half a minute of one processor.
+const MAX_LESSONS: usize = 3_000_000;
 /// Share of the classifier where there is one.
 const CLASSIFIER_SHARE: f32 = 0.5;
 
@@ -146,26 +149,12 @@ impl Embedder for Dense {
         texts.sort_unstable();
         texts.dedup();
         let vectors = self.vectors(texts).await?;
-        let (mut rows, mut owners, mut centroids) = (VectorIndex::new(), Vec::new(), VectorIndex::new());
-        for (owner, profile) in profiles.iter().enumerate() {
-            let first = rows.len();
-            for vector in texts_of(profile).into_iter().filter_map(|text| vectors.get(text)) {
-                rows.push(vector)?;
-                owners.push(owner);
-            }
-            if rows.len() == first {
-                let message = format!("no text of the agent {:?} could be embedded", profile.name);
-                return Err(JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false));
-            }
-            centroids.push(&mean(&rows, first))?;
-        }
-        let learns = self.aggregate == Aggregate::Linear && profiles.iter().any(|profile| !profile.examples.is_empty());
-        let classifier = learns.then(|| {
-            let sparse: Vec<Row> = (0..rows.len()).map(|row| row_of(rows.row(row))).collect();
-            Weights::train(rows.row(0).len(), profiles.len(), &sparse, &owners)
-        });
-        let encoder = self.encoder.clone();
-        Ok(Arc::new(FittedDense { encoder, aggregate: self.aggregate, rows, owners, centroids, classifier }))
+        let (encoder, aggregate, profiles) = (self.encoder.clone(), self.aggregate, profiles.to_vec());
+        // A classifier takes seconds to learn: not on a thread that serves connections.
+        let learn = move || FittedDense::learn(encoder, aggregate, &profiles, &vectors);
+        let done = tokio::task::spawn_blocking(learn).await;
+        let failed = |e| JobError::new(ErrorCode::Internal, format!("learning the agents failed: {e}"));
+        Ok(Arc::new(done.map_err(failed)??))
     }
 }
 
@@ -190,33 +179,70 @@ struct FittedDense {
     encoder: Arc<dyn Encoder>,
     aggregate: Aggregate,
     rows: VectorIndex,
-    /// By row: the place of its agent.
-    owners: Vec<usize>,
-    centroids: VectorIndex,
+    /// By agent: its first row; the end of the last agent's beside them.
+    firsts: Vec<usize>,
+    nearest: Nearest,
     classifier: Option<Weights>,
 }
 
 impl FittedDense {
-    fn compare(&self, unit: &[f32]) -> Vec<f32> {
-        let mut scores: Vec<f32> = self.centroids.cosines(unit).collect();
-        if self.aggregate == Aggregate::Centroid {
-            return scores;
-        }
-        let mut best = vec![-1.0_f32; scores.len()];
-        for (cosine, owner) in self.rows.cosines(unit).zip(&self.owners) {
-            best[*owner] = best[*owner].max(cosine);
-        }
-        for (score, best) in scores.iter_mut().zip(&best) {
-            *score = (*score + best) / 2.0;
-        }
-        if let Some(classifier) = &self.classifier {
-            let mut learned = Vec::new();
-            classifier.apply(&row_of(unit), &mut learned);
-            for (score, learned) in scores.iter_mut().zip(&learned) {
-                *score = (1.0 - CLASSIFIER_SHARE) * *score + CLASSIFIER_SHARE * learned;
+    fn learn(
+        encoder: Arc<dyn Encoder>,
+        aggregate: Aggregate,
+        profiles: &[Profile],
+        vectors: &FxHashMap<String, Vec<f32>>,
+    ) -> Result<Self, JobError> {
+        let (mut rows, mut firsts, mut centroids) = (VectorIndex::new(), vec![0], VectorIndex::new());
+        for profile in profiles {
+            let first = rows.len();
+            for vector in texts_of(profile).into_iter().filter_map(|text| vectors.get(text)) {
+                rows.push(vector)?;
             }
+            if rows.len() == first {
+                let message = format!("no text of the agent {:?} could be embedded", profile.name);
+                return Err(JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false));
+            }
+            centroids.push(&mean(&rows, first))?;
+            firsts.push(rows.len());
         }
-        scores
+        let learns = aggregate == Aggregate::Linear
+            && rows.len() * profiles.len() <= MAX_LESSONS
+            && profiles.iter().any(|profile| !profile.examples.is_empty());
+        let classifier = learns.then(|| {
+            let sparse: Vec<Row> = (0..rows.len()).map(|row| row_of(rows.row(row))).collect();
+            let owners: Vec<usize> = (0..profiles.len())
+                .flat_map(|agent| std::iter::repeat_n(agent, firsts[agent + 1] - firsts[agent]))
+                .collect();
+            Weights::train(rows.row(0).len(), profiles.len(), &sparse, &owners)
+        });
+        Ok(Self { encoder, aggregate, rows, firsts, nearest: Nearest::over(centroids), classifier })
+    }
+
+    /// How many vectors the agents `among` have.
+    fn vectors_of(&self, among: &[usize]) -> usize {
+        among.iter().map(|agent| self.firsts[agent + 1] - self.firsts[*agent]).sum()
+    }
+
+    /// The agents that are compared in full: all that may be, or, where that is too much, those with the nearest means.
+    fn compared(&self, unit: &[f32], among: Option<&[usize]>) -> Vec<usize> {
+        let vectors = among.map_or(self.rows.len(), |among| self.vectors_of(among));
+        if vectors <= MAX_EXACT {
+            return among.map_or_else(|| (0..self.firsts.len() - 1).collect(), <[usize]>::to_vec);
+        }
+        let mut nearest = self.nearest.places(unit, SHORTLIST, among);
+        nearest.sort_unstable();
+        nearest
+    }
+
+    fn score(&self, agent: usize, unit: &[f32], learned: Option<&[f32]>) -> f32 {
+        let centroid = self.nearest.centroids.cosine(agent, unit);
+        if self.aggregate == Aggregate::Centroid {
+            return centroid;
+        }
+        let rows = self.firsts[agent]..self.firsts[agent + 1];
+        let best = rows.map(|row| self.rows.cosine(row, unit)).fold(-1.0, f32::max);
+        let near = (centroid + best) / 2.0;
+        learned.map_or(near, |learned| (1.0 - CLASSIFIER_SHARE) * near + CLASSIFIER_SHARE * learned[agent])
     }
 }
 
@@ -226,7 +252,7 @@ impl Fitted for FittedDense {
         self.encoder.default_threshold()
     }
 
-    async fn scores(&self, text: &str, context: &CallContext<'_>) -> Result<Vec<f64>, JobError> {
+    async fn question(&self, text: &str, context: &CallContext<'_>) -> Result<Question, JobError> {
         // Servers refuse an empty text; it has no meaning to compare either way.
         let text = if text.trim().is_empty() { "(nothing)" } else { text };
         let encoded = self.encoder.encode(std::slice::from_ref(&text.to_owned()), context).await?;
@@ -234,7 +260,22 @@ impl Fitted for FittedDense {
             .into_iter()
             .next()
             .ok_or_else(|| JobError::new(ErrorCode::LlmBadOutput, "the embedder gave no vector for the prompt"))??;
-        let unit = self.rows.unit(&vector)?;
-        Ok(self.compare(&unit).into_iter().map(|score| f64::from(score.clamp(-1.0, 1.0))).collect())
+        self.rows.unit(&vector).map(Question::Vector)
+    }
+
+    fn scores(&self, question: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {
+        // Words are no question of this embedder's: they fit nobody.
+        let Question::Vector(unit) = question else { return Vec::new() };
+        let learned = self.classifier.as_ref().map(|classifier| {
+            let mut learned = Vec::new();
+            classifier.apply(&row_of(unit), &mut learned);
+            learned
+        });
+        let agents = self.compared(unit, among).into_iter();
+        agents.map(|a| (a, f64::from(self.score(a, unit, learned.as_deref()).clamp(-1.0, 1.0)))).collect()
+    }
+
+    fn vector(&self, place: usize) -> Option<&[f32]> {
+        Some(self.nearest.centroids.row(place))
     }
 }

@@ -334,6 +334,19 @@ section! {
         show_top_n: usize = 5,
         /// The model chooses among the five best.
         llm_pick: bool = false,
+        /// Agents that live in a collection.
+        qdrant: Qdrant = Qdrant::default(),
+    }
+}
+
+section! {
+    /// A collection of agents on a Qdrant server.
+    Qdrant {
+        url: Option<String> = None,
+        api_key: Option<Secret> = None,
+        collection: String = "agents".into(),
+        /// Agents of the collection that a prompt is compared with.
+        limit: usize = 50,
     }
 }
 

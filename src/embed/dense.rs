@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Embedder, Fitted, Profile, Question, VectorCache,
     index::VectorIndex,
+    lexical::FittedLexical,
     linear::{Row, Weights},
     nearest::{MAX_EXACT, Nearest, SHORTLIST},
 };
@@ -27,6 +28,8 @@ const FIT_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_LESSONS: usize = 3_000_000;
 /// Share of the classifier where there is one.
 const CLASSIFIER_SHARE: f32 = 0.5;
+/// Share of words and letters where they are mixed in: the best of several with examples and without.
+const WORDS_SHARE: f64 = 0.41;
 
 /// Turns texts into vectors.
 #[async_trait]
@@ -34,8 +37,8 @@ pub trait Encoder: Send + Sync {
     /// Its name in results, with the model: vectors of one name can be compared with each other.
     fn name(&self) -> &str;
 
-    /// The score from which on an agent fits, found by measuring this encoder.
-    fn default_threshold(&self) -> f64;
+    /// The score from which on an agent fits, found by measuring this encoder: with examples of agents, or without.
+    fn default_threshold(&self, examples: bool) -> f64;
 
     /// What [`Aggregation::Auto`] stands for.
     fn default_aggregation(&self) -> Aggregation;
@@ -60,6 +63,8 @@ pub enum Aggregate {
     MaxCentroid,
     /// That, mixed with a linear classifier trained on all agents' vectors.
     Linear,
+    /// The mean and the best, mixed with what words and letters say: they know names and terms that meaning blurs.
+    Hybrid,
 }
 
 impl Aggregate {
@@ -71,6 +76,7 @@ impl Aggregate {
             Aggregation::Auto | Aggregation::MaxCentroid => Self::MaxCentroid,
             Aggregation::Centroid => Self::Centroid,
             Aggregation::Linear => Self::Linear,
+            Aggregation::Hybrid => Self::Hybrid,
         }
     }
 }
@@ -158,6 +164,11 @@ impl Embedder for Dense {
     }
 }
 
+/// Meaning and words in one score.
+fn mixed(meaning: f64, words: f64) -> f64 {
+    (1.0 - WORDS_SHARE) * meaning + WORDS_SHARE * words
+}
+
 /// The mean of the rows from `first` on.
 fn mean(rows: &VectorIndex, first: usize) -> Vec<f32> {
     let mut sum = rows.row(first).to_vec();
@@ -183,6 +194,8 @@ struct FittedDense {
     firsts: Vec<usize>,
     nearest: Nearest,
     classifier: Option<Weights>,
+    words: Option<FittedLexical>,
+    has_examples: bool,
 }
 
 impl FittedDense {
@@ -205,9 +218,8 @@ impl FittedDense {
             centroids.push(&mean(&rows, first))?;
             firsts.push(rows.len());
         }
-        let learns = aggregate == Aggregate::Linear
-            && rows.len() * profiles.len() <= MAX_LESSONS
-            && profiles.iter().any(|profile| !profile.examples.is_empty());
+        let has_examples = profiles.iter().any(|profile| !profile.examples.is_empty());
+        let learns = aggregate == Aggregate::Linear && has_examples && rows.len() * profiles.len() <= MAX_LESSONS;
         let classifier = learns.then(|| {
             let sparse: Vec<Row> = (0..rows.len()).map(|row| row_of(rows.row(row))).collect();
             let owners: Vec<usize> = (0..profiles.len())
@@ -215,7 +227,11 @@ impl FittedDense {
                 .collect();
             Weights::train(rows.row(0).len(), profiles.len(), &sparse, &owners)
         });
-        Ok(Self { encoder, aggregate, rows, firsts, nearest: Nearest::over(centroids), classifier })
+        // Where only the nearest are compared, words do not find anybody.
+        let mixes = aggregate == Aggregate::Hybrid && rows.len() <= MAX_EXACT && !profiles.is_empty();
+        let words = mixes.then(|| FittedLexical::new(profiles));
+        let nearest = Nearest::over(centroids);
+        Ok(Self { encoder, aggregate, rows, firsts, nearest, classifier, words, has_examples })
     }
 
     /// How many vectors the agents `among` have.
@@ -249,30 +265,35 @@ impl FittedDense {
 #[async_trait]
 impl Fitted for FittedDense {
     fn default_threshold(&self) -> f64 {
-        self.encoder.default_threshold()
+        let meaning = self.encoder.default_threshold(self.has_examples);
+        self.words.as_ref().map_or(meaning, |words| mixed(meaning, words.default_threshold()))
     }
 
     async fn question(&self, text: &str, context: &CallContext<'_>) -> Result<Question, JobError> {
         // Servers refuse an empty text; it has no meaning to compare either way.
-        let text = if text.trim().is_empty() { "(nothing)" } else { text };
-        let encoded = self.encoder.encode(std::slice::from_ref(&text.to_owned()), context).await?;
+        let asked = if text.trim().is_empty() { "(nothing)" } else { text };
+        let encoded = self.encoder.encode(std::slice::from_ref(&asked.to_owned()), context).await?;
         let vector = encoded
             .into_iter()
             .next()
             .ok_or_else(|| JobError::new(ErrorCode::LlmBadOutput, "the embedder gave no vector for the prompt"))??;
-        self.rows.unit(&vector).map(Question::Vector)
+        Ok(Question { text: text.to_owned(), unit: Some(self.rows.unit(&vector)?) })
     }
 
     fn scores(&self, question: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {
-        // Words are no question of this embedder's: they fit nobody.
-        let Question::Vector(unit) = question else { return Vec::new() };
+        // Words alone are no question of this embedder's: they fit nobody.
+        let Some(unit) = &question.unit else { return Vec::new() };
         let learned = self.classifier.as_ref().map(|classifier| {
             let mut learned = Vec::new();
             classifier.apply(&row_of(unit), &mut learned);
             learned
         });
-        let agents = self.compared(unit, among).into_iter();
-        agents.map(|a| (a, f64::from(self.score(a, unit, learned.as_deref()).clamp(-1.0, 1.0)))).collect()
+        let words = self.words.as_ref().map(|words| words.score(&question.text));
+        let score = |agent: usize| {
+            let meaning = f64::from(self.score(agent, unit, learned.as_deref()));
+            words.as_ref().map_or(meaning, |words| mixed(meaning, words[agent])).clamp(-1.0, 1.0)
+        };
+        self.compared(unit, among).into_iter().map(|agent| (agent, score(agent))).collect()
     }
 
     fn vector(&self, place: usize) -> Option<&[f32]> {

@@ -98,9 +98,11 @@ impl Fitted for Either {
     }
 
     fn scores(&self, question: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {
-        match question {
-            Question::Words(_) => self.lexical.scores(question, among),
-            Question::Vector(_) => self.dense.scores(question, among),
-        }
+        let fitted = if question.unit.is_some() { &self.dense } else { &self.lexical };
+        fitted.scores(question, among)
+    }
+
+    fn vector(&self, place: usize) -> Option<&[f32]> {
+        self.dense.vector(place)
     }
 }

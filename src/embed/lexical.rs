@@ -231,13 +231,11 @@ impl Fitted for FittedLexical {
     }
 
     async fn question(&self, text: &str, _: &CallContext<'_>) -> Result<Question, JobError> {
-        Ok(Question::Words(text.to_owned()))
+        Ok(Question::of_words(text))
     }
 
     fn scores(&self, question: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {
-        // Vectors are no question of this embedder's: they fit nobody.
-        let Question::Words(text) = question else { return Vec::new() };
-        let all = self.score(text);
+        let all = self.score(&question.text);
         match among {
             None => all.into_iter().enumerate().collect(),
             Some(among) => among.iter().map(|place| (*place, all[*place])).collect(),

@@ -40,7 +40,7 @@ pub use vectors::VectorCache;
 use crate::{
     job::JobError,
     llm::CallContext,
-    settings::{EmbeddingsProvider, Settings},
+    settings::{Aggregation, EmbeddingsProvider, Settings},
     store::SharedStore,
 };
 
@@ -77,11 +77,19 @@ pub trait Embedder: Send + Sync {
 
 /// A text, ready to be compared with profiles.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Question {
-    /// Its words, for those that compare words.
-    Words(String),
-    /// Its vector, of length 1.
-    Vector(Vec<f32>),
+pub struct Question {
+    /// Its words.
+    pub text: String,
+    /// Its vector, of length 1, for those that compare vectors.
+    pub unit: Option<Vec<f32>>,
+}
+
+impl Question {
+    /// A question of words only.
+    #[must_use]
+    pub fn of_words(text: &str) -> Self {
+        Self { text: text.to_owned(), unit: None }
+    }
 }
 
 /// An embedder that has learned its profiles.
@@ -122,10 +130,15 @@ pub fn from_settings(
         EmbeddingsProvider::Openai => Arc::new(OpenAiEncoder::new(client.clone(), settings)),
         EmbeddingsProvider::Local => local(settings.embeddings.directory.as_deref().unwrap_or_default().as_ref())?,
     };
-    let dense = Arc::new(Dense::new(encoder, settings.embeddings.aggregate, store.map(VectorCache::new)));
-    // Who did not ask for a server's vectors is not told that there are none, but served without.
-    // A collection of vectors cannot be served without.
+    // What is in a collection has one vector: whoever is compared beside it is compared in the same way.
     let needs_vectors = settings.routing.qdrant.url.is_some();
+    let aggregate = match settings.embeddings.aggregate {
+        Aggregation::Auto if needs_vectors => Aggregation::Centroid,
+        aggregate => aggregate,
+    };
+    let dense = Arc::new(Dense::new(encoder, aggregate, store.map(VectorCache::new)));
+    // Who did not ask for a server's vectors is not told that there are none, but served without.
+    // A collection of vectors cannot be searched without.
     Ok(match settings.embeddings.provider {
         EmbeddingsProvider::Auto if !needs_vectors => Arc::new(Fallback::new(dense)),
         _ => dense,

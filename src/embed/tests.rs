@@ -94,7 +94,7 @@ impl Encoder for Table {
         "table"
     }
 
-    fn default_threshold(&self) -> f64 {
+    fn default_threshold(&self, _: bool) -> f64 {
         0.5
     }
 
@@ -141,6 +141,11 @@ async fn vectors_become_scores_as_the_aggregate_says() {
         let found = scores(&*fitted, "prompt").await.unwrap();
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{aggregation:?} {found:?}");
     }
+    let hybrid = Dense::new(table(ROWS), Aggregation::Hybrid, None);
+    let fitted = hybrid.fit(&[profile("about", &["example"]), profile("other", &[])]).await.unwrap();
+    // Words know the first agent's example, vectors do not tell "other" from "about".
+    let found = scores(&*fitted, "example").await.unwrap();
+    assert!(found[0] > 0.8 && found[1] < 0.1, "{found:?}");
     let linear = Dense::new(table(ROWS), Aggregation::Linear, None);
     let fitted = linear.fit(&[profile("about", &["example"]), profile("other", &[])]).await.unwrap();
     let found = scores(&*fitted, "prompt").await.unwrap();
@@ -186,7 +191,7 @@ async fn with_very_many_vectors_only_the_nearest_agents_are_compared() {
     let profiles: Vec<Profile> = rows.chunks(2).map(|pair| profile(&pair[0].0, &[&pair[1].0])).collect();
     let dense = Dense::new(Arc::new(Known(rows.into_iter().collect())), Aggregation::MaxCentroid, None);
     let fitted = dense.fit(&profiles).await.unwrap();
-    let question = Question::Vector(index.row(4242).to_vec());
+    let question = Question { text: String::new(), unit: Some(index.row(4242).to_vec()) };
     let scores = fitted.scores(&question, None);
     assert_eq!(scores.len(), SHORTLIST);
     assert!(scores.is_sorted_by_key(|(place, _)| *place));
@@ -206,7 +211,7 @@ impl Encoder for Known {
         "known"
     }
 
-    fn default_threshold(&self) -> f64 {
+    fn default_threshold(&self, _: bool) -> f64 {
         0.3
     }
 

@@ -12,6 +12,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<String> {
     http(settings, &mut faults);
     queue(settings, &mut faults);
     bounds(settings, &mut faults);
+    routing(settings, &mut faults);
     urls(settings, &mut faults);
     if let Err(fault) = auth_profiles(settings) {
         faults.push(fault);
@@ -120,12 +121,18 @@ fn bounds(settings: &Settings, faults: &mut Vec<String>) {
             faults.push(format!("{key}: must lie between 0 and 1, found {value}"));
         }
     }
-    if settings.routing.threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
-        faults.push("routing.threshold: must lie between -1 and 1".into());
-    }
     let daily = settings.llm.owner_daily_cost_usd;
     if !daily.is_finite() || daily < 0.0 {
         faults.push(format!("llm.owner_daily_cost_usd: must be 0 or more, found {daily}"));
+    }
+    if settings.retry.base_ms > settings.retry.max_ms {
+        faults.push("retry.base_ms: must not be above retry.max_ms".into());
+    }
+}
+
+fn routing(settings: &Settings, faults: &mut Vec<String>) {
+    if settings.routing.threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
+        faults.push("routing.threshold: must lie between -1 and 1".into());
     }
     if settings.embeddings.provider == EmbeddingsProvider::Local && settings.embeddings.directory.is_none() {
         faults.push("embeddings.directory: must name the directory of the local encoder".into());
@@ -137,9 +144,6 @@ fn bounds(settings: &Settings, faults: &mut Vec<String>) {
     }
     if qdrant.collection.trim().is_empty() {
         faults.push("routing.qdrant.collection: must name a collection".into());
-    }
-    if settings.retry.base_ms > settings.retry.max_ms {
-        faults.push("retry.base_ms: must not be above retry.max_ms".into());
     }
 }
 

@@ -95,7 +95,7 @@ impl FindTools {
                 ..Profile::default()
             })
             .collect();
-        let scores = Lexical.fit(&profiles).await?.scores(&Question::Words(query.to_owned()), None);
+        let scores = Lexical.fit(&profiles).await?.scores(&Question::of_words(query), None);
         let mut ranked: Vec<(usize, f64)> = scores.into_iter().filter(|(_, score)| *score > 0.0).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         ranked.truncate(limit);

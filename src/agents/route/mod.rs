@@ -245,7 +245,7 @@ impl Router {
         let registry = &*prepared.registry;
         let mut owners = owners(registry, tags);
         let mut found = Vec::new();
-        if let (Some(elsewhere), Some(Question::Vector(unit))) = (&self.elsewhere, question) {
+        if let (Some(elsewhere), Some(unit)) = (&self.elsewhere, question.and_then(|question| question.unit.as_ref())) {
             let embedder = self.embedder.name();
             found = elsewhere.nearest(registry, embedder, unit, tags, context).await?;
             if found.is_empty() && owners.is_none() && !tags.is_empty() {

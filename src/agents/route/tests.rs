@@ -56,7 +56,7 @@ impl Fitted for FixedFit {
 
     async fn question(&self, text: &str, _: &CallContext<'_>) -> Result<Question, JobError> {
         self.0.asked.fetch_add(1, Ordering::Relaxed);
-        Ok(Question::Words(text.to_owned()))
+        Ok(Question::of_words(text))
     }
 
     fn scores(&self, _: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {

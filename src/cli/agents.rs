@@ -81,6 +81,9 @@ pub(super) enum Command {
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
+        /// Print the whole record of the decision as JSON: tags, every candidate, thresholds, ties, why not the next
+        #[arg(long, conflicts_with = "json")]
+        record: bool,
     },
 }
 
@@ -119,7 +122,7 @@ pub(super) async fn run(settings: &Settings, command: Command) -> Result<(), Fai
             let path = agents.unwrap_or_else(|| PathBuf::from(&settings.agents.file));
             agents_push::push(settings, &path, prune).await
         }
-        Command::Route { prompt, agents, threshold, top, json } => {
+        Command::Route { prompt, agents, threshold, top, json, record } => {
             let registry = Arc::new(load(settings, agents.as_deref())?);
             let request = RouteRequest { threshold, show_top_n: top };
             let (meter, cancel) = (Meter::default(), CancellationToken::new());
@@ -133,6 +136,10 @@ pub(super) async fn run(settings: &Settings, command: Command) -> Result<(), Fai
             })?;
             if let Some(warning) = &decision.record.embedder_fallback {
                 eprintln!("warning: {warning}");
+            }
+            if record {
+                output::json(&decision.record);
+                return if decision.winner().is_some() { Ok(()) } else { Err(Failure::Told) };
             }
             show(&decision, json)
         }
@@ -230,7 +237,14 @@ fn show(decision: &Decision, json: bool) -> Result<(), Failure> {
         });
         output::table(["", "agent", "name", "score"], rows);
         if !result.extracted_tags.is_empty() {
-            eprintln!("tags: {}", result.extracted_tags.join(", "));
+            eprintln!("tags: {} ({} agents)", result.extracted_tags.join(", "), result.filtered_count);
+        }
+        let choice = &decision.record.choice;
+        if let Some(winner) = &choice.winner {
+            eprintln!("{winner}: {}", choice.reason);
+        }
+        if let Some(next) = &choice.runner_up {
+            eprintln!("next: {}: {}", next.agent_id, next.why_not);
         }
     }
     if result.handoff_successful {

@@ -22,7 +22,9 @@ use crate::{
     settings::Aggregation,
 };
 
-/// Longest time for embedding a whole registry.
+/// Agents' texts that are embedded before they are kept: whoever is interrupted goes on from there.
+const KEEP_EVERY: usize = 1024;
+/// Longest time for embedding so many.
 const FIT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Texts times agents up to which a classifier is trained: half a minute of one processor.
 const MAX_LESSONS: usize = 3_000_000;
@@ -112,25 +114,31 @@ impl Dense {
                 None => missing.push(text),
             }
         }
-        if missing.is_empty() {
-            return Ok(vectors);
+        for texts in missing.chunks(KEEP_EVERY) {
+            let encoded = self.encoded(texts).await?;
+            vectors
+                .extend(texts.iter().cloned().zip(encoded).filter_map(|(text, encoded)| Some((text, encoded.ok()?))));
         }
+        Ok(vectors)
+    }
+
+    /// The vectors of texts that are not kept yet, and keeps them.
+    async fn encoded(&self, texts: &[String]) -> Result<Vec<Result<Vec<f32>, JobError>>, JobError> {
         let (meter, cancel) = (Meter::default(), CancellationToken::new());
         let deadline = Instant::now() + FIT_TIMEOUT;
         let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
-        let encoded = self.encoder.encode(&missing, &context).await?;
+        let encoded = self.encoder.encode(texts, &context).await?;
         let mut fresh: Vec<(&String, &Vec<f32>)> = Vec::new();
-        for (text, encoded) in missing.iter().zip(&encoded) {
+        for (text, encoded) in texts.iter().zip(&encoded) {
             match encoded {
                 Ok(vector) => fresh.push((text, vector)),
                 Err(error) => tracing::warn!(%error, "a text of an agent cannot be embedded and is left out"),
             }
         }
         if let Some(cache) = &self.cache {
-            cache.put(name, &fresh).await;
+            cache.put(self.encoder.name(), &fresh).await;
         }
-        vectors.extend(missing.into_iter().zip(encoded).filter_map(|(text, encoded)| Some((text, encoded.ok()?))));
-        Ok(vectors)
+        Ok(encoded)
     }
 }
 

@@ -314,3 +314,13 @@ async fn a_prompt_waits_for_the_learning_of_others_within_its_own_time() {
         assert_eq!(ended.unwrap_err().code, code);
     }
 }
+
+#[test]
+fn of_very_many_scores_the_best_stay_in_their_order() {
+    let few: Vec<(usize, f64)> = (0..MAX_CANDIDATES).map(|place| (place, 0.5)).collect();
+    assert_eq!(best(few.clone()), few);
+    let many: Vec<(usize, f64)> = (0..5000).map(|place| (place, if place % 5 == 3 { 0.9 } else { 0.1 })).collect();
+    let kept = best(many);
+    assert_eq!(kept.len(), MAX_CANDIDATES);
+    assert!(kept.iter().all(|(place, _)| place % 5 == 3) && kept.is_sorted_by_key(|(place, _)| *place));
+}

@@ -54,10 +54,21 @@ fn copies_of_an_agent_are_reported_as_a_coin_toss() {
     let text = "agents:\n\
         - {id: refunds, description: Gives customers their money back, examples: [I want my money back please]}\n\
         - {id: returns, description: Gives customers their money back., examples: [please I want my money back]}\n\
-        - {id: shipping, description: Sends parcels}\n- {id: silent}\n";
+        - {id: shipping, description: Sends parcels}\n- {id: silent}\n\
+        - {id: post, examples: [sends parcels]}\n";
     let found = agents::overlaps(&Registry::parse(text, &Vec::new()).unwrap());
     let pairs: Vec<_> = found.iter().map(|o| (o.agents.0.as_str(), o.agents.1.as_deref())).collect();
-    assert_eq!(pairs, [("silent", None), ("refunds", Some("returns")), ("refunds", Some("returns"))], "{found:?}");
+    assert_eq!(
+        pairs,
+        [
+            ("silent", None),
+            ("refunds", Some("returns")),
+            ("refunds", Some("returns")),
+            // What one says of itself is what another has as an example.
+            ("shipping", Some("post")),
+        ],
+        "{found:?}"
+    );
 }
 
 #[tokio::test]

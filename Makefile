@@ -32,10 +32,11 @@ needs:
 	@command -v redis-server >/dev/null || ./scripts/install-redis.sh
 	@./scripts/fetch-json-patch-tests.sh || echo "the public JSON Patch suite could not be fetched: its test is skipped"
 
-# What docs/benchmarks.md has figures of. The table engine beside DuckDB, Polars, Python and jq, and the
+# What docs/benchmarks.md has figures of. Routing over AGENTS vectors (a million: a quarter of an hour). The table engine beside DuckDB, Polars, Python and jq, and the
 # queue beside BullMQ, apalis, Celery and RQ.
 bench: needs
 	cargo bench --locked --bench model_client
+	cargo bench --locked --features hnsw --bench routing -- $(or $(AGENTS),1000000)
 	./benches/table/run.sh
 	./benches/queue/run.sh
 

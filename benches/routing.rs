@@ -1,4 +1,6 @@
-//! What routing costs: a lexical route among 150 agents, and an exact scan of 50,000 vectors.
+//! What routing costs: a lexical route among 150 agents, an exact scan of 50,000 vectors, and with the feature `hnsw` a
+//! query to a graph over very many: `cargo bench --features hnsw --bench routing -- 1000000` (minutes; 100,000 where no
+//! number is given).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
 use std::{
@@ -27,6 +29,11 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(lexical());
     scan();
+    #[cfg(feature = "hnsw")]
+    {
+        let number = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
+        graph::measure(number.unwrap_or(100_000));
+    }
 }
 
 /// A sentence of ten words, of which half belong to the agent.
@@ -99,4 +106,79 @@ fn scan() {
 fn at(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() - 1) * percent / 100]
+}
+
+#[cfg(feature = "hnsw")]
+mod graph {
+    use agent_runner::embed::{Graph, Index};
+
+    use super::{DIMENSION, Duration, Instant, RngExt, SeedableRng, StdRng, VectorIndex, at};
+
+    /// Vectors of texts fill few of their dimensions and lie in groups: so many of each here.
+    const DIRECTIONS: usize = 32;
+    const GROUPS: usize = 1000;
+    const QUERIES: usize = 200;
+    const NEAREST: usize = 10;
+
+    /// Makes vectors like those of texts: around the middles of groups, in few directions, with noise in all.
+    struct Texts {
+        rng: StdRng,
+        directions: Vec<f32>,
+        middles: Vec<f32>,
+    }
+
+    impl Texts {
+        fn new() -> Self {
+            let mut texts = Self { rng: StdRng::seed_from_u64(7), directions: Vec::new(), middles: Vec::new() };
+            texts.directions = (0..DIMENSION * DIRECTIONS).map(|_| texts.number()).collect();
+            texts.middles = (0..GROUPS * DIRECTIONS).map(|_| texts.number()).collect();
+            texts
+        }
+
+        /// Nearly normal, around 0.
+        fn number(&mut self) -> f32 {
+            (0..4).map(|_| self.rng.random_range(-1.0_f32..1.0)).sum()
+        }
+
+        fn vector(&mut self) -> Vec<f32> {
+            let group = self.rng.random_range(0..GROUPS) * DIRECTIONS;
+            let place: Vec<f32> = (group..group + DIRECTIONS).map(|i| self.middles[i] + 0.6 * self.number()).collect();
+            (0..DIMENSION)
+                .map(|row| {
+                    let along = &self.directions[row * DIRECTIONS..(row + 1) * DIRECTIONS];
+                    along.iter().zip(&place).map(|(a, b)| a * b).sum::<f32>() + 0.3 * self.number()
+                })
+                .collect()
+        }
+    }
+
+    pub fn measure(count: usize) {
+        let mut texts = Texts::new();
+        let mut index = VectorIndex::new();
+        for _ in 0..count {
+            index.push(&texts.vector()).unwrap();
+        }
+        let started = Instant::now();
+        let graph = Graph::build(&index, || true).unwrap().unwrap();
+        println!("graph over {count} x {DIMENSION}: built in {:?}", started.elapsed());
+        let queries: Vec<Vec<f32>> = (0..QUERIES).map(|_| index.unit(&texts.vector()).unwrap()).collect();
+        let (mut exact, mut times): (Vec<Duration>, Vec<Duration>) = (Vec::new(), Vec::new());
+        let mut found = 0;
+        for query in &queries {
+            let started = Instant::now();
+            let nearest = graph.nearest(query, NEAREST, None);
+            times.push(started.elapsed());
+            let started = Instant::now();
+            let truth = index.nearest(query, NEAREST, None);
+            exact.push(started.elapsed());
+            found += nearest.iter().filter(|place| truth.contains(place)).count();
+        }
+        let recall = found as f64 / (QUERIES * NEAREST) as f64;
+        println!(
+            "graph query: median {:?}, p99 {:?}, recall@{NEAREST} {recall:.3}; exact scan: median {:?}",
+            at(&mut times, 50),
+            at(&mut times, 99),
+            at(&mut exact, 50)
+        );
+    }
 }

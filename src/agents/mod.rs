@@ -1,6 +1,7 @@
 //! Who does what: the registry of agents, the choice among them, and how they run: one by itself, up the tiers,
 //! passing control to each other, or out of a pool.
 
+mod ahead;
 mod analytics;
 mod cast;
 mod delegate;
@@ -21,6 +22,7 @@ mod stage;
 mod tiers;
 mod trail;
 
+pub use ahead::learn_ahead;
 pub use analytics::{Analytics, Execution, TierAnalytics, TierFigures, analytics};
 pub use cast::Cast;
 pub use delegate::DelegateToAgent;
@@ -36,7 +38,7 @@ pub use registry::{
 };
 pub use route::{
     Candidate, Choice, Decision, Pick, RouteOptions, RouteRecord, RouteRequest, RouteResult, Router, RunnerUp,
-    ScoredAgent, SelectedAgent, TagSource, TagStep, ThresholdFrom, decide,
+    ScoredAgent, SelectedAgent, TagSource, TagStep, ThresholdFrom, decide, profiles,
 };
 pub use run::{Action, AgentRun, Ask, Door, Event, Handoff, Note, RunBounds, Scope, Seat, Target, TransferWords};
 pub use session::{Conversation, Conversations};

@@ -45,17 +45,18 @@ pub fn overlaps(registry: &Registry) -> Vec<Overlap> {
     let plain: Vec<&str> = texts.iter().map(|text| text.text).collect();
     likeness(&plain, |a, b, cosine| {
         let (a, b) = (&texts[a], &texts[b]);
-        if a.agent == b.agent || a.what != b.what || cosine < SAME {
+        if a.agent == b.agent || cosine < SAME {
             return;
         }
         let (first, second) = (&agents[a.agent].id, &agents[b.agent].id);
         found.push(Overlap {
             agents: (first.clone(), Some(second.clone())),
             message: format!(
-                "{first} and {second}: the {}s {:?} and {:?} are nearly the same ({cosine:.2}): routing between them \
-                 is a coin toss; say what sets them apart",
+                "{first} and {second}: the {} {:?} and the {} {:?} are nearly the same ({cosine:.2}): routing between \
+                 them is a coin toss; say what sets them apart",
                 a.what,
                 short(a.text),
+                b.what,
                 short(b.text)
             ),
         });

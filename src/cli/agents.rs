@@ -9,7 +9,7 @@ use std::{
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, agent_tools, assemble, output};
+use super::{Failure, agent_tools, agents_push, assemble, output};
 use crate::{
     agents::{self, Decision, Registry, RouteRequest, eval},
     job::Meter,
@@ -52,6 +52,16 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Put the agents of the file into the collection of routing.qdrant, each in the place of an earlier one with its id
+    #[command(after_help = "Example:\n  agent-runner agents push --agents agents.yaml --prune")]
+    Push {
+        /// The agents file [default: agents.file of the configuration]
+        #[arg(long, value_name = "FILE")]
+        agents: Option<PathBuf>,
+        /// Take out all agents that are not in the file
+        #[arg(long)]
+        prune: bool,
+    },
     /// Find the agent for a prompt; nobody answers it. Exit code 1 when nobody fits
     #[command(
         after_help = "Example:\n  agent-runner agents route 'review my pull request' --agents examples/agents.yaml --top 3"
@@ -71,6 +81,9 @@ pub(super) enum Command {
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
+        /// Print the whole record of the decision as JSON: tags, every candidate, thresholds, ties, why not the next
+        #[arg(long, conflicts_with = "json")]
+        record: bool,
     },
 }
 
@@ -105,7 +118,11 @@ pub(super) async fn run(settings: &Settings, command: Command) -> Result<(), Fai
         Command::Tools { agent, agents, json } => {
             agent_tools::show(settings, &load(settings, agents.as_deref())?, agent.as_deref(), json).await
         }
-        Command::Route { prompt, agents, threshold, top, json } => {
+        Command::Push { agents, prune } => {
+            let path = agents.unwrap_or_else(|| PathBuf::from(&settings.agents.file));
+            agents_push::push(settings, &path, prune).await
+        }
+        Command::Route { prompt, agents, threshold, top, json, record } => {
             let registry = Arc::new(load(settings, agents.as_deref())?);
             let request = RouteRequest { threshold, show_top_n: top };
             let (meter, cancel) = (Meter::default(), CancellationToken::new());
@@ -119,6 +136,10 @@ pub(super) async fn run(settings: &Settings, command: Command) -> Result<(), Fai
             })?;
             if let Some(warning) = &decision.record.embedder_fallback {
                 eprintln!("warning: {warning}");
+            }
+            if record {
+                output::json(&decision.record);
+                return if decision.winner().is_some() { Ok(()) } else { Err(Failure::Told) };
             }
             show(&decision, json)
         }
@@ -216,7 +237,14 @@ fn show(decision: &Decision, json: bool) -> Result<(), Failure> {
         });
         output::table(["", "agent", "name", "score"], rows);
         if !result.extracted_tags.is_empty() {
-            eprintln!("tags: {}", result.extracted_tags.join(", "));
+            eprintln!("tags: {} ({} agents)", result.extracted_tags.join(", "), result.filtered_count);
+        }
+        let choice = &decision.record.choice;
+        if let Some(winner) = &choice.winner {
+            eprintln!("{winner}: {}", choice.reason);
+        }
+        if let Some(next) = &choice.runner_up {
+            eprintln!("next: {}: {}", next.agent_id, next.why_not);
         }
     }
     if result.handoff_successful {

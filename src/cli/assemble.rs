@@ -99,7 +99,18 @@ pub(super) fn router(
     let client =
         net::operator_client(Duration::from_secs(settings.llm.connect_timeout_secs)).map_err(Failure::Failed)?;
     let embedder = embed::from_settings(settings, &client, store).map_err(Failure::Usage)?;
-    Ok(Arc::new(agents::Router::new(embedder, model, RouteOptions::from(settings))))
+    let collection = embed::Collection::from_settings(settings, &client).map(Arc::new);
+    Ok(Arc::new(agents::Router::new(embedder, model, RouteOptions::from(settings)).with_collection(collection)))
+}
+
+/// The embedder and the collection for one command that fills it.
+pub(super) fn collection(settings: &Settings) -> Result<(Arc<dyn embed::Embedder>, embed::Collection), Failure> {
+    let client =
+        net::operator_client(Duration::from_secs(settings.llm.connect_timeout_secs)).map_err(Failure::Failed)?;
+    let embedder = embed::from_settings(settings, &client, None).map_err(Failure::Usage)?;
+    let collection = embed::Collection::from_settings(settings, &client);
+    let missing = || Failure::Usage("routing.qdrant.url: must name the server that has the collection".into());
+    Ok((embedder, collection.ok_or_else(missing)?))
 }
 
 /// A router for one command: nothing outlives it.
@@ -236,6 +247,11 @@ fn own_addresses(settings: &Settings) -> Vec<String> {
 }
 
 impl Parts {
+    /// What chooses the agents of this process.
+    pub(super) fn router(&self) -> Arc<agents::Router> {
+        self.agents.router.clone()
+    }
+
     /// What the side server needs.
     pub(super) fn http_app(&self, metrics: Metrics) -> http::App {
         let artifacts = self.artifacts.clone();

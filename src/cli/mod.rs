@@ -2,6 +2,7 @@
 
 mod agent_tools;
 mod agents;
+mod agents_push;
 mod assemble;
 mod completions;
 mod config;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, assemble};
 use crate::{
-    http, intent,
+    agents, http, intent,
     settings::Settings,
     telemetry,
     worker::{self, Drained, Pool},
@@ -52,7 +52,8 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     watch_signals(stop.clone(), at_once.clone())?;
     // From here on SIGHUP reads the agents file again and never ends the process, not even before the watcher runs.
     let _hangup = listen(SignalKind::hangup())?;
-    let agents = registry.current().agents.len();
+    let known = registry.current().agents.len();
+    let learner = tokio::spawn(agents::learn_ahead(parts.router(), registry.clone(), closing.clone()));
     let watcher = {
         let closing = closing.clone();
         tokio::spawn(async move { registry.watch(closing).await })
@@ -64,7 +65,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
         concurrency = settings.worker.concurrency,
         provider = ?settings.provider(),
         memory = args.memory,
-        agents,
+        agents = known,
         "ready"
     );
 
@@ -79,7 +80,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     let (drained, ()) = tokio::join!(pool.run(stop, at_once), drain);
     parts.queue.close().await;
     closing.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(server, watcher, tally) }).await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(server, watcher, tally, learner) }).await;
     match drained {
         Drained::Finished => tracing::info!("stopped; every running job has finished"),
         Drained::HandedBack => tracing::info!("stopped; running jobs were handed back to the queue"),

@@ -10,9 +10,11 @@ use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Embedder, Fitted, Profile, VectorCache,
+    Embedder, Fitted, Profile, Question, VectorCache,
     index::VectorIndex,
+    lexical::FittedLexical,
     linear::{Row, Weights},
+    nearest::{MAX_EXACT, Nearest, SHORTLIST},
 };
 use crate::{
     job::{ErrorCode, JobError, Meter},
@@ -20,10 +22,16 @@ use crate::{
     settings::Aggregation,
 };
 
-/// Longest time for embedding a whole registry.
+/// Agents' texts that are embedded before they are kept: whoever is interrupted goes on from there.
+const KEEP_EVERY: usize = 1024;
+/// Longest time for embedding so many.
 const FIT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Texts times agents up to which a classifier is trained: half a minute of one processor.
+const MAX_LESSONS: usize = 3_000_000;
 /// Share of the classifier where there is one.
 const CLASSIFIER_SHARE: f32 = 0.5;
+/// Share of words and letters where they are mixed in: the best of several with examples and without.
+const WORDS_SHARE: f64 = 0.41;
 
 /// Turns texts into vectors.
 #[async_trait]
@@ -31,8 +39,8 @@ pub trait Encoder: Send + Sync {
     /// Its name in results, with the model: vectors of one name can be compared with each other.
     fn name(&self) -> &str;
 
-    /// The score from which on an agent fits, found by measuring this encoder.
-    fn default_threshold(&self) -> f64;
+    /// The score from which on an agent fits, found by measuring this encoder: with examples of agents, or without.
+    fn default_threshold(&self, examples: bool) -> f64;
 
     /// What [`Aggregation::Auto`] stands for.
     fn default_aggregation(&self) -> Aggregation;
@@ -57,6 +65,8 @@ pub enum Aggregate {
     MaxCentroid,
     /// That, mixed with a linear classifier trained on all agents' vectors.
     Linear,
+    /// The mean and the best, mixed with what words and letters say: they know names and terms that meaning blurs.
+    Hybrid,
 }
 
 impl Aggregate {
@@ -68,6 +78,7 @@ impl Aggregate {
             Aggregation::Auto | Aggregation::MaxCentroid => Self::MaxCentroid,
             Aggregation::Centroid => Self::Centroid,
             Aggregation::Linear => Self::Linear,
+            Aggregation::Hybrid => Self::Hybrid,
         }
     }
 }
@@ -103,25 +114,31 @@ impl Dense {
                 None => missing.push(text),
             }
         }
-        if missing.is_empty() {
-            return Ok(vectors);
+        for texts in missing.chunks(KEEP_EVERY) {
+            let encoded = self.encoded(texts).await?;
+            vectors
+                .extend(texts.iter().cloned().zip(encoded).filter_map(|(text, encoded)| Some((text, encoded.ok()?))));
         }
+        Ok(vectors)
+    }
+
+    /// The vectors of texts that are not kept yet, and keeps them.
+    async fn encoded(&self, texts: &[String]) -> Result<Vec<Result<Vec<f32>, JobError>>, JobError> {
         let (meter, cancel) = (Meter::default(), CancellationToken::new());
         let deadline = Instant::now() + FIT_TIMEOUT;
         let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
-        let encoded = self.encoder.encode(&missing, &context).await?;
+        let encoded = self.encoder.encode(texts, &context).await?;
         let mut fresh: Vec<(&String, &Vec<f32>)> = Vec::new();
-        for (text, encoded) in missing.iter().zip(&encoded) {
+        for (text, encoded) in texts.iter().zip(&encoded) {
             match encoded {
                 Ok(vector) => fresh.push((text, vector)),
                 Err(error) => tracing::warn!(%error, "a text of an agent cannot be embedded and is left out"),
             }
         }
         if let Some(cache) = &self.cache {
-            cache.put(name, &fresh).await;
+            cache.put(self.encoder.name(), &fresh).await;
         }
-        vectors.extend(missing.into_iter().zip(encoded).filter_map(|(text, encoded)| Some((text, encoded.ok()?))));
-        Ok(vectors)
+        Ok(encoded)
     }
 }
 
@@ -146,27 +163,18 @@ impl Embedder for Dense {
         texts.sort_unstable();
         texts.dedup();
         let vectors = self.vectors(texts).await?;
-        let (mut rows, mut owners, mut centroids) = (VectorIndex::new(), Vec::new(), VectorIndex::new());
-        for (owner, profile) in profiles.iter().enumerate() {
-            let first = rows.len();
-            for vector in texts_of(profile).into_iter().filter_map(|text| vectors.get(text)) {
-                rows.push(vector)?;
-                owners.push(owner);
-            }
-            if rows.len() == first {
-                let message = format!("no text of the agent {:?} could be embedded", profile.name);
-                return Err(JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false));
-            }
-            centroids.push(&mean(&rows, first))?;
-        }
-        let learns = self.aggregate == Aggregate::Linear && profiles.iter().any(|profile| !profile.examples.is_empty());
-        let classifier = learns.then(|| {
-            let sparse: Vec<Row> = (0..rows.len()).map(|row| row_of(rows.row(row))).collect();
-            Weights::train(rows.row(0).len(), profiles.len(), &sparse, &owners)
-        });
-        let encoder = self.encoder.clone();
-        Ok(Arc::new(FittedDense { encoder, aggregate: self.aggregate, rows, owners, centroids, classifier }))
+        let (encoder, aggregate, profiles) = (self.encoder.clone(), self.aggregate, profiles.to_vec());
+        // A classifier takes seconds to learn: not on a thread that serves connections.
+        let learn = move || FittedDense::learn(encoder, aggregate, &profiles, &vectors);
+        let done = tokio::task::spawn_blocking(learn).await;
+        let failed = |e| JobError::new(ErrorCode::Internal, format!("learning the agents failed: {e}"));
+        Ok(Arc::new(done.map_err(failed)??))
     }
+}
+
+/// Meaning and words in one score.
+fn mixed(meaning: f64, words: f64) -> f64 {
+    (1.0 - WORDS_SHARE) * meaning + WORDS_SHARE * words
 }
 
 /// The mean of the rows from `first` on.
@@ -190,51 +198,113 @@ struct FittedDense {
     encoder: Arc<dyn Encoder>,
     aggregate: Aggregate,
     rows: VectorIndex,
-    /// By row: the place of its agent.
-    owners: Vec<usize>,
-    centroids: VectorIndex,
+    /// By agent: its first row; the end of the last agent's beside them.
+    firsts: Vec<usize>,
+    nearest: Nearest,
     classifier: Option<Weights>,
+    words: Option<FittedLexical>,
+    has_examples: bool,
 }
 
 impl FittedDense {
-    fn compare(&self, unit: &[f32]) -> Vec<f32> {
-        let mut scores: Vec<f32> = self.centroids.cosines(unit).collect();
-        if self.aggregate == Aggregate::Centroid {
-            return scores;
-        }
-        let mut best = vec![-1.0_f32; scores.len()];
-        for (cosine, owner) in self.rows.cosines(unit).zip(&self.owners) {
-            best[*owner] = best[*owner].max(cosine);
-        }
-        for (score, best) in scores.iter_mut().zip(&best) {
-            *score = (*score + best) / 2.0;
-        }
-        if let Some(classifier) = &self.classifier {
-            let mut learned = Vec::new();
-            classifier.apply(&row_of(unit), &mut learned);
-            for (score, learned) in scores.iter_mut().zip(&learned) {
-                *score = (1.0 - CLASSIFIER_SHARE) * *score + CLASSIFIER_SHARE * learned;
+    fn learn(
+        encoder: Arc<dyn Encoder>,
+        aggregate: Aggregate,
+        profiles: &[Profile],
+        vectors: &FxHashMap<String, Vec<f32>>,
+    ) -> Result<Self, JobError> {
+        let (mut rows, mut firsts, mut centroids) = (VectorIndex::new(), vec![0], VectorIndex::new());
+        for profile in profiles {
+            let first = rows.len();
+            for vector in texts_of(profile).into_iter().filter_map(|text| vectors.get(text)) {
+                rows.push(vector)?;
             }
+            if rows.len() == first {
+                let message = format!("no text of the agent {:?} could be embedded", profile.name);
+                return Err(JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false));
+            }
+            centroids.push(&mean(&rows, first))?;
+            firsts.push(rows.len());
         }
-        scores
+        let has_examples = profiles.iter().any(|profile| !profile.examples.is_empty());
+        let learns = aggregate == Aggregate::Linear && has_examples && rows.len() * profiles.len() <= MAX_LESSONS;
+        let classifier = learns.then(|| {
+            let sparse: Vec<Row> = (0..rows.len()).map(|row| row_of(rows.row(row))).collect();
+            let owners: Vec<usize> = (0..profiles.len())
+                .flat_map(|agent| std::iter::repeat_n(agent, firsts[agent + 1] - firsts[agent]))
+                .collect();
+            Weights::train(rows.row(0).len(), profiles.len(), &sparse, &owners)
+        });
+        // Where only the nearest are compared, words do not find anybody.
+        let mixes = aggregate == Aggregate::Hybrid && rows.len() <= MAX_EXACT && !profiles.is_empty();
+        let words = mixes.then(|| FittedLexical::new(profiles));
+        let nearest = Nearest::over(centroids);
+        Ok(Self { encoder, aggregate, rows, firsts, nearest, classifier, words, has_examples })
+    }
+
+    /// How many vectors the agents `among` have.
+    fn vectors_of(&self, among: &[usize]) -> usize {
+        among.iter().map(|agent| self.firsts[agent + 1] - self.firsts[*agent]).sum()
+    }
+
+    /// The agents that are compared in full: all that may be, or, where that is too much, those with the nearest means.
+    fn compared(&self, unit: &[f32], among: Option<&[usize]>) -> Vec<usize> {
+        let vectors = among.map_or(self.rows.len(), |among| self.vectors_of(among));
+        if vectors <= MAX_EXACT {
+            return among.map_or_else(|| (0..self.firsts.len() - 1).collect(), <[usize]>::to_vec);
+        }
+        let mut nearest = self.nearest.places(unit, SHORTLIST, among);
+        nearest.sort_unstable();
+        nearest
+    }
+
+    fn score(&self, agent: usize, unit: &[f32], learned: Option<&[f32]>) -> f32 {
+        let centroid = self.nearest.centroids.cosine(agent, unit);
+        if self.aggregate == Aggregate::Centroid {
+            return centroid;
+        }
+        let rows = self.firsts[agent]..self.firsts[agent + 1];
+        let best = rows.map(|row| self.rows.cosine(row, unit)).fold(-1.0, f32::max);
+        let near = (centroid + best) / 2.0;
+        learned.map_or(near, |learned| (1.0 - CLASSIFIER_SHARE) * near + CLASSIFIER_SHARE * learned[agent])
     }
 }
 
 #[async_trait]
 impl Fitted for FittedDense {
     fn default_threshold(&self) -> f64 {
-        self.encoder.default_threshold()
+        let meaning = self.encoder.default_threshold(self.has_examples);
+        self.words.as_ref().map_or(meaning, |words| mixed(meaning, words.default_threshold()))
     }
 
-    async fn scores(&self, text: &str, context: &CallContext<'_>) -> Result<Vec<f64>, JobError> {
+    async fn question(&self, text: &str, context: &CallContext<'_>) -> Result<Question, JobError> {
         // Servers refuse an empty text; it has no meaning to compare either way.
-        let text = if text.trim().is_empty() { "(nothing)" } else { text };
-        let encoded = self.encoder.encode(std::slice::from_ref(&text.to_owned()), context).await?;
+        let asked = if text.trim().is_empty() { "(nothing)" } else { text };
+        let encoded = self.encoder.encode(std::slice::from_ref(&asked.to_owned()), context).await?;
         let vector = encoded
             .into_iter()
             .next()
             .ok_or_else(|| JobError::new(ErrorCode::LlmBadOutput, "the embedder gave no vector for the prompt"))??;
-        let unit = self.rows.unit(&vector)?;
-        Ok(self.compare(&unit).into_iter().map(|score| f64::from(score.clamp(-1.0, 1.0))).collect())
+        Ok(Question { text: text.to_owned(), unit: Some(self.rows.unit(&vector)?) })
+    }
+
+    fn scores(&self, question: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {
+        // Words alone are no question of this embedder's: they fit nobody.
+        let Some(unit) = &question.unit else { return Vec::new() };
+        let learned = self.classifier.as_ref().map(|classifier| {
+            let mut learned = Vec::new();
+            classifier.apply(&row_of(unit), &mut learned);
+            learned
+        });
+        let words = self.words.as_ref().map(|words| words.score(&question.text));
+        let score = |agent: usize| {
+            let meaning = f64::from(self.score(agent, unit, learned.as_deref()));
+            words.as_ref().map_or(meaning, |words| mixed(meaning, words[agent])).clamp(-1.0, 1.0)
+        };
+        self.compared(unit, among).into_iter().map(|agent| (agent, score(agent))).collect()
+    }
+
+    fn vector(&self, place: usize) -> Option<&[f32]> {
+        Some(self.nearest.centroids.row(place))
     }
 }

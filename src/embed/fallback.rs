@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 
-use super::{Embedder, Fitted, Lexical, Profile};
+use super::{Embedder, Fitted, Lexical, Profile, Question};
 use crate::{
     job::{ErrorCode, JobError},
     llm::CallContext,
@@ -87,13 +87,22 @@ impl Fitted for Either {
         fitted.default_threshold()
     }
 
-    async fn scores(&self, text: &str, context: &CallContext<'_>) -> Result<Vec<f64>, JobError> {
+    async fn question(&self, text: &str, context: &CallContext<'_>) -> Result<Question, JobError> {
         if self.missing.get().is_none() {
-            match self.dense.scores(text, context).await {
+            match self.dense.question(text, context).await {
                 Err(error) if is_missing(&error) => give_up(&self.missing, &error),
-                scores => return scores,
+                question => return question,
             }
         }
-        self.lexical.scores(text, context).await
+        self.lexical.question(text, context).await
+    }
+
+    fn scores(&self, question: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {
+        let fitted = if question.unit.is_some() { &self.dense } else { &self.lexical };
+        fitted.scores(question, among)
+    }
+
+    fn vector(&self, place: usize) -> Option<&[f32]> {
+        self.dense.vector(place)
     }
 }

@@ -1,8 +1,17 @@
-//! Unit vectors side by side in one stretch of memory, compared with a query one after the other.
+//! Finding the nearest of many vectors.
 //!
-//! Exact, and fast enough for tens of thousands: the time is that of reading the memory once.
+//! [`VectorIndex`] keeps unit vectors side by side in one stretch of memory and compares a query with one after the
+//! other: exact, and fast enough for tens of thousands, since the time is that of reading the memory once. A graph
+//! over them (`super::graph`, feature `hnsw`) looks at a few thousand of a million instead.
 
 use crate::job::{ErrorCode, JobError};
+
+/// Finds the nearest of many vectors.
+pub trait Index: Send + Sync {
+    /// Places of at most `count` vectors, nearest to `unit` first; only of those `among` (in ascending order), where
+    /// given. `unit` has length 1 and the vectors' dimension.
+    fn nearest(&self, unit: &[f32], count: usize, among: Option<&[usize]>) -> Vec<usize>;
+}
 
 /// Numbers added up side by side, so that the compiler can use wide registers.
 const LANES: usize = 16;
@@ -75,9 +84,31 @@ impl VectorIndex {
         Ok(vector.iter().map(|value| (f64::from(*value) / length) as f32).collect())
     }
 
+    /// The cosine of one vector with `unit`, which has length 1 and the same dimension.
+    #[must_use]
+    pub fn cosine(&self, row: usize, unit: &[f32]) -> f32 {
+        dot(self.row(row), unit)
+    }
+
     /// The cosine of every vector with `unit`, which has length 1 and the same dimension.
     pub fn cosines<'a>(&'a self, unit: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         self.values.chunks_exact(self.dimension.max(1)).map(|row| dot(row, unit))
+    }
+}
+
+impl Index for VectorIndex {
+    fn nearest(&self, unit: &[f32], count: usize, among: Option<&[usize]>) -> Vec<usize> {
+        let mut scored: Vec<(usize, f32)> = match among {
+            None => self.cosines(unit).enumerate().collect(),
+            Some(among) => among.iter().map(|place| (*place, self.cosine(*place, unit))).collect(),
+        };
+        let best_first = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if scored.len() > count && count > 0 {
+            scored.select_nth_unstable_by(count - 1, best_first);
+        }
+        scored.truncate(count);
+        scored.sort_unstable_by(best_first);
+        scored.into_iter().map(|(place, _)| place).collect()
     }
 }
 
@@ -124,6 +155,23 @@ mod tests {
             index.push(&vector).unwrap();
         }
         assert_eq!(index.cosines(&[1.0, 0.0]).collect::<Vec<_>>(), [1.0, 0.0, -1.0]);
+    }
+
+    #[test]
+    fn the_nearest_come_first_and_equals_in_order() {
+        let mut index = VectorIndex::new();
+        for vector in [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [2.0, 0.0], [-1.0, 0.0]] {
+            index.push(&vector).unwrap();
+        }
+        for (count, among, expected) in [
+            (3, None, &[1, 3, 2][..]),
+            (9, None, &[1, 3, 2, 0, 4]),
+            (0, None, &[]),
+            (2, Some(&[0, 2, 4][..]), &[2, 0]),
+            (2, Some(&[]), &[]),
+        ] {
+            assert_eq!(index.nearest(&[1.0, 0.0], count, among), expected, "{count} {among:?}");
+        }
     }
 
     #[test]

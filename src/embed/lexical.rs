@@ -12,11 +12,14 @@ use async_trait::async_trait;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Embedder, Fitted, Profile,
+    Embedder, Fitted, Profile, Question,
     features::{Feature, KINDS, Kind, features},
     linear::{Row, Weights},
 };
-use crate::{job::JobError, llm::CallContext};
+use crate::{
+    job::{ErrorCode, JobError},
+    llm::CallContext,
+};
 
 /// Bytes of weights at most; with more profiles, features share buckets.
 const MAX_WEIGHT_BYTES: usize = 128 << 20;
@@ -50,7 +53,10 @@ impl Embedder for Lexical {
     }
 
     async fn fit(&self, profiles: &[Profile]) -> Result<Arc<dyn Fitted>, JobError> {
-        Ok(Arc::new(FittedLexical::new(profiles)))
+        // Half a second for a hundred agents with examples: not on a thread that serves connections.
+        let profiles = profiles.to_vec();
+        let done = tokio::task::spawn_blocking(move || FittedLexical::new(&profiles)).await;
+        Ok(Arc::new(done.map_err(|e| JobError::new(ErrorCode::Internal, format!("learning the agents failed: {e}")))?))
     }
 }
 
@@ -224,8 +230,16 @@ impl Fitted for FittedLexical {
         if self.learned { THRESHOLD_EXAMPLES } else { THRESHOLD_DESCRIPTIONS }
     }
 
-    async fn scores(&self, text: &str, _: &CallContext<'_>) -> Result<Vec<f64>, JobError> {
-        Ok(self.score(text))
+    async fn question(&self, text: &str, _: &CallContext<'_>) -> Result<Question, JobError> {
+        Ok(Question::of_words(text))
+    }
+
+    fn scores(&self, question: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {
+        let all = self.score(&question.text);
+        match among {
+            None => all.into_iter().enumerate().collect(),
+            Some(among) => among.iter().map(|place| (*place, all[*place])).collect(),
+        }
     }
 }
 

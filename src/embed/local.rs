@@ -131,12 +131,12 @@ impl Encoder for LocalEncoder {
         &self.name
     }
 
-    fn default_threshold(&self) -> f64 {
-        0.2
+    fn default_threshold(&self, examples: bool) -> f64 {
+        if examples { 0.25 } else { 0.15 }
     }
 
     fn default_aggregation(&self) -> Aggregation {
-        Aggregation::Linear
+        Aggregation::Hybrid
     }
 
     async fn encode(&self, texts: &[String], _: &CallContext<'_>) -> Result<Vec<Result<Vec<f32>, JobError>>, JobError> {

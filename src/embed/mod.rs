@@ -5,12 +5,16 @@
 mod dense;
 mod fallback;
 mod features;
+#[cfg(feature = "hnsw")]
+mod graph;
 mod index;
 mod lexical;
 mod linear;
 #[cfg(feature = "local-embeddings")]
 mod local;
+mod nearest;
 mod openai;
+mod qdrant;
 mod related;
 #[cfg(test)]
 mod tests;
@@ -23,17 +27,20 @@ use async_trait::async_trait;
 pub use dense::{Aggregate, Dense, Encoder};
 use fallback::Fallback;
 pub(crate) use features::stems;
-pub use index::VectorIndex;
+#[cfg(feature = "hnsw")]
+pub use graph::Graph;
+pub use index::{Index, VectorIndex};
 pub use lexical::{Lexical, likeness};
 #[cfg(feature = "local-embeddings")]
 pub use local::LocalEncoder;
 pub use openai::OpenAiEncoder;
+pub use qdrant::{Collection, Hit, Point};
 pub use vectors::VectorCache;
 
 use crate::{
     job::JobError,
     llm::CallContext,
-    settings::{EmbeddingsProvider, Settings},
+    settings::{Aggregation, EmbeddingsProvider, Settings},
     store::SharedStore,
 };
 
@@ -68,18 +75,44 @@ pub trait Embedder: Send + Sync {
     }
 }
 
+/// A text, ready to be compared with profiles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Its words.
+    pub text: String,
+    /// Its vector, of length 1, for those that compare vectors.
+    pub unit: Option<Vec<f32>>,
+}
+
+impl Question {
+    /// A question of words only.
+    #[must_use]
+    pub fn of_words(text: &str) -> Self {
+        Self { text: text.to_owned(), unit: None }
+    }
+}
+
 /// An embedder that has learned its profiles.
 #[async_trait]
 pub trait Fitted: Send + Sync {
     /// The score from which on a profile fits, where nobody set another: found by measuring this embedder.
     fn default_threshold(&self) -> f64;
 
-    /// One score per profile, in their order, from -1 to 1.
+    /// What `text` asks: the one step that may need a server.
     ///
     /// # Errors
     /// `llm_*` where vectors come from a server; a vector that is empty, zero or of another dimension than the
     /// profiles' is an error and never a score.
-    async fn scores(&self, text: &str, context: &CallContext<'_>) -> Result<Vec<f64>, JobError>;
+    async fn question(&self, text: &str, context: &CallContext<'_>) -> Result<Question, JobError>;
+
+    /// Places of profiles with their scores, from -1 to 1, in ascending order of the places: of those `among` (in
+    /// ascending order), or of all. Where there are very many, only of those that may be nearest.
+    fn scores(&self, question: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)>;
+
+    /// The one vector that stands for a profile, where there are vectors: the mean of its texts'.
+    fn vector(&self, _place: usize) -> Option<&[f32]> {
+        None
+    }
 }
 
 /// The embedder that the configuration asks for. `client` carries requests to a server; vectors are kept in `store`,
@@ -97,10 +130,17 @@ pub fn from_settings(
         EmbeddingsProvider::Openai => Arc::new(OpenAiEncoder::new(client.clone(), settings)),
         EmbeddingsProvider::Local => local(settings.embeddings.directory.as_deref().unwrap_or_default().as_ref())?,
     };
-    let dense = Arc::new(Dense::new(encoder, settings.embeddings.aggregate, store.map(VectorCache::new)));
+    // What is in a collection has one vector: whoever is compared beside it is compared in the same way.
+    let needs_vectors = settings.routing.qdrant.url.is_some();
+    let aggregate = match settings.embeddings.aggregate {
+        Aggregation::Auto if needs_vectors => Aggregation::Centroid,
+        aggregate => aggregate,
+    };
+    let dense = Arc::new(Dense::new(encoder, aggregate, store.map(VectorCache::new)));
     // Who did not ask for a server's vectors is not told that there are none, but served without.
+    // A collection of vectors cannot be searched without.
     Ok(match settings.embeddings.provider {
-        EmbeddingsProvider::Auto => Arc::new(Fallback::new(dense)),
+        EmbeddingsProvider::Auto if !needs_vectors => Arc::new(Fallback::new(dense)),
         _ => dense,
     })
 }

@@ -201,7 +201,7 @@ impl Encoder for OpenAiEncoder {
         &self.name
     }
 
-    fn default_threshold(&self) -> f64 {
+    fn default_threshold(&self, _: bool) -> f64 {
         // Cosines of the ada generation crowd between 0.7 and 0.9; later models use the whole range.
         if self.model.contains("ada-002") { 0.78 } else { 0.3 }
     }

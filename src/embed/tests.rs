@@ -7,9 +7,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
 
-use super::{lexical::FittedLexical, *};
+use super::{
+    lexical::FittedLexical,
+    nearest::{MAX_EXACT, SHORTLIST},
+    *,
+};
 use crate::{
     job::{ErrorCode, Meter},
     settings::Aggregation,
@@ -24,7 +29,9 @@ fn profile(description: &str, examples: &[&str]) -> Profile {
 async fn scores(fitted: &dyn Fitted, text: &str) -> Result<Vec<f64>, JobError> {
     let (meter, cancel) = (Meter::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_secs(60);
-    fitted.scores(text, &CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None }).await
+    let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
+    let question = fitted.question(text, &context).await?;
+    Ok(fitted.scores(&question, None).into_iter().map(|(_, score)| score).collect())
 }
 
 #[test]
@@ -87,7 +94,7 @@ impl Encoder for Table {
         "table"
     }
 
-    fn default_threshold(&self) -> f64 {
+    fn default_threshold(&self, _: bool) -> f64 {
         0.5
     }
 
@@ -134,10 +141,106 @@ async fn vectors_become_scores_as_the_aggregate_says() {
         let found = scores(&*fitted, "prompt").await.unwrap();
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{aggregation:?} {found:?}");
     }
+    let hybrid = Dense::new(table(ROWS), Aggregation::Hybrid, None);
+    let fitted = hybrid.fit(&[profile("about", &["example"]), profile("other", &[])]).await.unwrap();
+    // Words know the first agent's example, vectors do not tell "other" from "about".
+    let found = scores(&*fitted, "example").await.unwrap();
+    assert!(found[0] > 0.8 && found[1] < 0.1, "{found:?}");
     let linear = Dense::new(table(ROWS), Aggregation::Linear, None);
     let fitted = linear.fit(&[profile("about", &["example"]), profile("other", &[])]).await.unwrap();
     let found = scores(&*fitted, "prompt").await.unwrap();
     assert!(found[0] > 0.5 && found[1] < 0.0, "{found:?}");
+}
+
+#[tokio::test]
+async fn only_those_asked_for_are_scored() {
+    let profiles = [profile("about", &[]), profile("other", &[]), profile("prompt", &["example"])];
+    let dense: Box<dyn Embedder> = Box::new(Dense::new(table(ROWS), Aggregation::Auto, None));
+    for embedder in [dense, Box::new(Lexical)] {
+        let fitted = embedder.fit(&profiles).await.unwrap();
+        let (meter, cancel) = (Meter::default(), CancellationToken::new());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
+        let question = fitted.question("prompt", &context).await.unwrap();
+        let all = fitted.scores(&question, None);
+        assert_eq!(all.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [0, 1, 2], "{}", embedder.name());
+        assert_eq!(fitted.scores(&question, Some(&[0, 2])), [all[0], all[2]], "{}", embedder.name());
+        assert!(fitted.scores(&question, Some(&[])).is_empty());
+    }
+}
+
+/// Vectors of `dimension` numbers around `groups` middles, in pairs.
+fn scattered(count: usize, dimension: usize, groups: usize) -> VectorIndex {
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut number = || rng.random_range(-1.0_f32..1.0);
+    let middles: Vec<Vec<f32>> = (0..groups).map(|_| (0..dimension).map(|_| number()).collect()).collect();
+    let mut index = VectorIndex::new();
+    for place in 0..count {
+        let vector: Vec<f32> = middles[place / 2 % groups].iter().map(|value| value + 0.5 * number()).collect();
+        index.push(&vector).unwrap();
+    }
+    index
+}
+
+#[tokio::test]
+async fn with_very_many_vectors_only_the_nearest_agents_are_compared() {
+    // Two texts each, so that they are more than are scanned although the agents are not.
+    let index = scattered(MAX_EXACT + 2, 16, 40);
+    let rows: Vec<(String, Vec<f32>)> =
+        (0..index.len()).map(|row| (format!("text {row}"), index.row(row).to_vec())).collect();
+    let profiles: Vec<Profile> = rows.chunks(2).map(|pair| profile(&pair[0].0, &[&pair[1].0])).collect();
+    let dense = Dense::new(Arc::new(Known(rows.into_iter().collect())), Aggregation::MaxCentroid, None);
+    let fitted = dense.fit(&profiles).await.unwrap();
+    let question = Question { text: String::new(), unit: Some(index.row(4242).to_vec()) };
+    let scores = fitted.scores(&question, None);
+    assert_eq!(scores.len(), SHORTLIST);
+    assert!(scores.is_sorted_by_key(|(place, _)| *place));
+    let best = scores.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert_eq!(best.0, 2121);
+    // Few enough are compared in full, whoever is near.
+    let few: Vec<usize> = (0..500).collect();
+    assert_eq!(fitted.scores(&question, Some(&few)).len(), 500);
+}
+
+/// Vectors by text.
+struct Known(rustc_hash::FxHashMap<String, Vec<f32>>);
+
+#[async_trait]
+impl Encoder for Known {
+    fn name(&self) -> &'static str {
+        "known"
+    }
+
+    fn default_threshold(&self, _: bool) -> f64 {
+        0.3
+    }
+
+    fn default_aggregation(&self) -> Aggregation {
+        Aggregation::Auto
+    }
+
+    async fn encode(&self, texts: &[String], _: &CallContext<'_>) -> Result<Vec<Result<Vec<f32>, JobError>>, JobError> {
+        Ok(texts.iter().map(|text| Ok(self.0[text].clone())).collect())
+    }
+}
+
+#[cfg(feature = "hnsw")]
+#[test]
+fn a_graph_finds_nearly_what_a_scan_finds() {
+    let index = scattered(4000, 32, 100);
+    let graph = Graph::build(&index, || true).unwrap().unwrap();
+    let some: Vec<usize> = (0..4000).filter(|place| place % 3 == 0).collect();
+    for among in [None, Some(some.as_slice())] {
+        let mut found = 0;
+        for query in (0..4000).step_by(40) {
+            let unit = index.row(query);
+            let (exact, near) = (index.nearest(unit, 10, among), graph.nearest(unit, 10, among));
+            assert!(near.iter().all(|place| among.is_none_or(|among| among.contains(place))));
+            found += near.iter().filter(|place| exact.contains(place)).count();
+        }
+        assert!(found >= 950, "{found} of 1000");
+    }
+    assert!(Graph::build(&index, || false).unwrap().is_none(), "nobody waits for it");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<String> {
     http(settings, &mut faults);
     queue(settings, &mut faults);
     bounds(settings, &mut faults);
+    routing(settings, &mut faults);
     urls(settings, &mut faults);
     if let Err(fault) = auth_profiles(settings) {
         faults.push(fault);
@@ -92,6 +93,7 @@ fn bounds(settings: &Settings, faults: &mut Vec<String>) {
         ("llm.max_tokens", settings.llm.max_tokens.into()),
         ("breaker.failures", settings.breaker.failures.into()),
         ("embeddings.batch", settings.embeddings.batch as u64),
+        ("routing.qdrant.limit", settings.routing.qdrant.limit as u64),
         ("pipeline.max_steps", settings.pipeline.max_steps as u64),
         ("tiers.num_tiers", settings.tiers.num_tiers.into()),
     ];
@@ -104,6 +106,7 @@ fn bounds(settings: &Settings, faults: &mut Vec<String>) {
         ("worker.concurrency", settings.worker.concurrency as u64, 100_000),
         ("queue.claim_batch", settings.queue.claim_batch as u64, 256),
         ("queue.lease_secs", settings.queue.lease_secs, 3600),
+        ("routing.qdrant.limit", settings.routing.qdrant.limit as u64, 1000),
     ];
     for (key, value, most) in at_most {
         if value > most {
@@ -118,18 +121,29 @@ fn bounds(settings: &Settings, faults: &mut Vec<String>) {
             faults.push(format!("{key}: must lie between 0 and 1, found {value}"));
         }
     }
-    if settings.routing.threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
-        faults.push("routing.threshold: must lie between -1 and 1".into());
-    }
     let daily = settings.llm.owner_daily_cost_usd;
     if !daily.is_finite() || daily < 0.0 {
         faults.push(format!("llm.owner_daily_cost_usd: must be 0 or more, found {daily}"));
     }
+    if settings.retry.base_ms > settings.retry.max_ms {
+        faults.push("retry.base_ms: must not be above retry.max_ms".into());
+    }
+}
+
+fn routing(settings: &Settings, faults: &mut Vec<String>) {
+    if settings.routing.threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
+        faults.push("routing.threshold: must lie between -1 and 1".into());
+    }
     if settings.embeddings.provider == EmbeddingsProvider::Local && settings.embeddings.directory.is_none() {
         faults.push("embeddings.directory: must name the directory of the local encoder".into());
     }
-    if settings.retry.base_ms > settings.retry.max_ms {
-        faults.push("retry.base_ms: must not be above retry.max_ms".into());
+    let qdrant = &settings.routing.qdrant;
+    if qdrant.url.is_some() && settings.embeddings_provider() == EmbeddingsProvider::Lexical {
+        faults
+            .push("routing.qdrant.url: a collection holds vectors: set embeddings.provider to openai or local".into());
+    }
+    if qdrant.collection.trim().is_empty() {
+        faults.push("routing.qdrant.collection: must name a collection".into());
     }
 }
 
@@ -149,6 +163,7 @@ fn urls(settings: &Settings, faults: &mut Vec<String>) {
         ("llm.base_url".to_owned(), &settings.llm.base_url),
         ("embeddings.base_url".to_owned(), &settings.embeddings.base_url),
         ("orchestrator.api_url".to_owned(), &settings.orchestrator.api_url),
+        ("routing.qdrant.url".to_owned(), &settings.routing.qdrant.url),
     ];
     for (i, entry) in settings.llm.models.iter().enumerate() {
         if entry.model.is_empty() {

@@ -3,6 +3,7 @@
 mod check;
 pub mod limits;
 mod raw;
+mod routing;
 mod secret;
 mod sections;
 #[cfg(test)]
@@ -15,11 +16,12 @@ use serde_json::Value;
 
 use crate::job::in_plain_words;
 pub use raw::{Env, environment, expand_variables};
+pub use routing::{Aggregation, Embeddings, EmbeddingsProvider, Qdrant, Routing};
 pub use secret::Secret;
 pub use sections::{
-    Aggregation, AuthProfile, Breaker, Egress, Embeddings, EmbeddingsProvider, Http, Intake, Intent, ListIntake, Llm,
-    LlmModel, LogFormat, Network, Orchestrator, Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind,
-    Results, Retry, Routing, RunPatchMode, Settings, Store, StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
+    AuthProfile, Breaker, Egress, Http, Intake, Intent, ListIntake, Llm, LlmModel, LogFormat, Network, Orchestrator,
+    Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Settings, Store,
+    StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
 };
 
 /// Everything that is wrong with the configuration, one line each, naming the key.

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::secret::Secret;
+use super::{
+    routing::{Embeddings, Routing},
+    secret::Secret,
+};
 
 /// Declares a section: a struct whose every field has a default, refuses unknown keys.
 macro_rules! section {
@@ -24,6 +27,8 @@ macro_rules! section {
         }
     };
 }
+
+pub(super) use section;
 
 section! {
     /// Everything that can be configured.
@@ -279,61 +284,6 @@ section! {
     Breaker {
         failures: u32 = 5,
         cooldown_secs: u64 = 30,
-    }
-}
-
-/// Who compares texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EmbeddingsProvider {
-    /// `openai` when a key or base URL is set for embeddings or the model, else `lexical`.
-    Auto,
-    /// Words and letters; needs nothing.
-    Lexical,
-    /// Any server that speaks Embeddings.
-    Openai,
-    /// A sentence encoder from a directory.
-    Local,
-}
-
-/// What an agent's vectors become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Aggregation {
-    /// `linear` for `local`, `max_centroid` for `openai`.
-    Auto,
-    /// Cosine with their mean.
-    Centroid,
-    /// The mean of that and the best single cosine.
-    MaxCentroid,
-    /// `max_centroid` mixed with a linear classifier trained on them.
-    Linear,
-}
-
-section! {
-    /// How texts become vectors.
-    Embeddings {
-        provider: EmbeddingsProvider = EmbeddingsProvider::Auto,
-        model: String = "text-embedding-3-small".into(),
-        /// Taken from `llm.base_url` when left out.
-        base_url: Option<String> = None,
-        /// Taken from `llm.api_key` only where the address is `llm.base_url`: a key never goes to another server.
-        api_key: Option<Secret> = None,
-        /// Of the local encoder: safetensors, tokenizer.json and config.json.
-        directory: Option<String> = None,
-        /// Texts in one request.
-        batch: usize = 256,
-        aggregate: Aggregation = Aggregation::Auto,
-    }
-}
-
-section! {
-    /// How an agent is chosen.
-    Routing {
-        threshold: Option<f64> = None,
-        show_top_n: usize = 5,
-        /// The model chooses among the five best.
-        llm_pick: bool = false,
     }
 }
 

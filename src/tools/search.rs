@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::{Tool, ToolBounds, ToolContext, ToolEnd, ToolOutput};
 use crate::{
-    embed::{Embedder, Lexical, Profile},
+    embed::{Embedder, Lexical, Profile, Question},
     job::{ErrorCode, JobError, Lane, Preview, RawJson},
-    llm::{CallContext, ToolSpec},
+    llm::ToolSpec,
 };
 
 const NAME: &str = "search_tools";
@@ -84,7 +84,7 @@ impl FindTools {
     }
 
     /// The best hits for `query`, best first; ties in the order of the sources. A hit shares something with the query.
-    async fn best(&self, query: &str, limit: usize, context: &ToolContext<'_>) -> Result<Vec<ToolHit>, JobError> {
+    async fn best(&self, query: &str, limit: usize) -> Result<Vec<ToolHit>, JobError> {
         let mut hits: Vec<ToolHit> = self.sources.iter().flat_map(|source| source.tools()).take(MAX_TOOLS).collect();
         let spaced = |name: &str| name.replace(['_', '-', '.', '/'], " ");
         let profiles: Vec<Profile> = hits
@@ -95,13 +95,11 @@ impl FindTools {
                 ..Profile::default()
             })
             .collect();
-        let around =
-            CallContext { meter: context.meter, deadline: context.deadline, cancel: context.cancel, on_text: None };
-        let scores = Lexical.fit(&profiles).await?.scores(query, &around).await?;
-        let mut ranked: Vec<(f64, usize)> = scores.into_iter().zip(0..).filter(|(score, _)| *score > 0.0).collect();
-        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let scores = Lexical.fit(&profiles).await?.scores(&Question::of_words(query), None);
+        let mut ranked: Vec<(usize, f64)> = scores.into_iter().filter(|(_, score)| *score > 0.0).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         ranked.truncate(limit);
-        let best = ranked.into_iter().map(|(_, i)| std::mem::replace(&mut hits[i], empty()));
+        let best = ranked.into_iter().map(|(i, _)| std::mem::replace(&mut hits[i], empty()));
         Ok(best.collect())
     }
 }
@@ -124,7 +122,7 @@ impl Tool for FindTools {
         true
     }
 
-    async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+    async fn call(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         #[derive(Deserialize)]
         struct Arguments {
             query: String,
@@ -139,7 +137,7 @@ impl Tool for FindTools {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 and the most")]
         let limit = limit.map_or(USUAL, |limit| limit.clamp(1.0, MOST as f64) as usize);
-        let best = self.best(&query, limit, context).await?;
+        let best = self.best(&query, limit).await?;
         let summary = if best.is_empty() {
             "no tool fits these words: try others, or do without".to_owned()
         } else {

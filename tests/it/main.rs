@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one file per story.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+mod agents_elsewhere;
 mod bad_input;
 #[path = "../chaos/rows/mod.rs"]
 mod chaos_rows;

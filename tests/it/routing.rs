@@ -9,8 +9,8 @@ use std::{
 
 use agent_runner::{
     agents::{
-        self, Agent, Cast, DelegateToAgent, Loans, Made, Pools, Registry, RouteOptions, RouteRequest, Router,
-        RunBounds, Trail, eval, eval::RoutingReport,
+        self, Agent, Cast, DelegateToAgent, Loans, Made, Pools, Registry, RouteOptions, RouteRecord, RouteRequest,
+        Router, RunBounds, Trail, eval, eval::RoutingReport,
     },
     embed::Lexical,
     job::{ErrorCode, Event, EventKind, Job, JobError, JobLimits, Lane, Meter, Preview, RawJson, Tokens, ToolStatus},
@@ -21,6 +21,8 @@ use agent_runner::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::service::command;
 
 fn example() -> Registry {
     Registry::load(Path::new("examples/agents.yaml"), &Vec::new()).unwrap()
@@ -52,10 +54,21 @@ fn copies_of_an_agent_are_reported_as_a_coin_toss() {
     let text = "agents:\n\
         - {id: refunds, description: Gives customers their money back, examples: [I want my money back please]}\n\
         - {id: returns, description: Gives customers their money back., examples: [please I want my money back]}\n\
-        - {id: shipping, description: Sends parcels}\n- {id: silent}\n";
+        - {id: shipping, description: Sends parcels}\n- {id: silent}\n\
+        - {id: post, examples: [sends parcels]}\n";
     let found = agents::overlaps(&Registry::parse(text, &Vec::new()).unwrap());
     let pairs: Vec<_> = found.iter().map(|o| (o.agents.0.as_str(), o.agents.1.as_deref())).collect();
-    assert_eq!(pairs, [("silent", None), ("refunds", Some("returns")), ("refunds", Some("returns"))], "{found:?}");
+    assert_eq!(
+        pairs,
+        [
+            ("silent", None),
+            ("refunds", Some("returns")),
+            ("refunds", Some("returns")),
+            // What one says of itself is what another has as an example.
+            ("shipping", Some("post")),
+        ],
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -330,4 +343,26 @@ async fn a_model_that_fails_or_loops_is_no_answer() {
         assert_eq!(Stage::new().answer("data-analyst", &model).await.unwrap_err().code, expected);
         assert!(model.replies.lock().unwrap().is_empty());
     }
+}
+
+#[test]
+fn the_queries_of_the_readme_go_where_it_says_and_the_command_says_why() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let lines = readme.lines().filter_map(|line| line.strip_prefix("$ agent-runner agents route \""));
+    let rows: Vec<(&str, &str)> =
+        lines.filter_map(|line| Some((line.split_once('"')?.0, line.split_once("# ")?.1))).collect();
+    assert!(rows.len() >= 4, "{rows:?}");
+    for (query, wanted) in rows {
+        let output = command(&["agents", "route", query, "--agents", "examples/agents.yaml", "--record"], "", &[]);
+        let record: RouteRecord = serde_json::from_slice(&output.stdout).unwrap();
+        let nobody = wanted.starts_with("nobody");
+        assert_eq!(output.status.code(), Some(i32::from(nobody)), "{query}");
+        assert_eq!(record.choice.winner.as_deref(), (!nobody).then_some(wanted), "{query}");
+        assert_eq!(record.replay(), record.choice, "a printed record is enough to decide again");
+        assert!(record.considered == record.candidates.len() && record.tags.offered > 20);
+    }
+    let output =
+        command(&["agents", "route", "deploy it", "--agents", "examples/agents.yaml", "--threshold", "-1"], "", &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("the request's threshold") && said.contains("next: "), "{said}");
 }

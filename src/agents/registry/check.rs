@@ -91,7 +91,7 @@ fn handoffs(registry: &Registry, agent: &Agent, faults: &mut Vec<String>) {
     }
 }
 
-fn tools(registry: &Registry, agent: &Agent, faults: &mut Vec<String>) {
+pub(super) fn tools(registry: &Registry, agent: &Agent, faults: &mut Vec<String>) {
     let transfers: Vec<String> = agent.handoffs.iter().map(|target| blurred(&target.to)).collect();
     for tool in &agent.tools {
         let ToolRef::Mcp { server, tool } = tool else { continue };

@@ -8,6 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Registry, RegistryError};
@@ -24,6 +25,7 @@ pub struct LiveRegistry {
     path: PathBuf,
     env: Env,
     current: ArcSwap<Registry>,
+    changes: watch::Sender<()>,
     /// How the file looked before it was read: a change from then on is seen, however late the watch begins.
     first: Stamp,
     /// The text that was refused last, so that one bad state is reported once.
@@ -52,6 +54,7 @@ impl LiveRegistry {
             path: path.to_owned(),
             env: env.clone(),
             current: ArcSwap::from_pointee(registry),
+            changes: watch::Sender::default(),
             first,
             refused: Mutex::default(),
         })
@@ -61,6 +64,12 @@ impl LiveRegistry {
     #[must_use]
     pub fn current(&self) -> Arc<Registry> {
         self.current.load_full()
+    }
+
+    /// Tells of every state that comes into force from now on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Reads the file again. True when another state is in force now.
@@ -75,6 +84,7 @@ impl LiveRegistry {
         }
         tracing::info!(file = %self.path.display(), agents = registry.agents.len(), hash = %&registry.hash[..12], "agents reloaded");
         self.current.store(Arc::new(registry));
+        self.changes.send_replace(());
         Ok(true)
     }
 

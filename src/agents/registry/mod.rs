@@ -297,6 +297,38 @@ impl Registry {
             .map_err(|error| RegistryError(error.0.into_iter().map(|fault| format!("{shown}: {fault}")).collect()))
     }
 
+    /// Reads one agent that is in no file, such as the entry of a collection, and proves it against this registry: its
+    /// tools' servers are these. Whom it would pass control to counts for nothing, since it comes to speak by itself.
+    ///
+    /// # Errors
+    /// Every fault of the entry.
+    pub fn prove(&self, entry: &serde_json::Value) -> Result<Agent, RegistryError> {
+        let mut faults = Vec::new();
+        let agent = read::agent(0, entry.clone(), &mut faults).map(|agent| Agent { handoffs: Vec::new(), ..agent });
+        if let Some(agent) = &agent {
+            check::tools(self, agent, &mut faults);
+        }
+        agent.filter(|_| faults.is_empty()).ok_or(RegistryError(faults))
+    }
+
+    /// This registry with one agent more.
+    #[must_use]
+    pub fn with(&self, agent: Agent) -> Self {
+        let mut more = self.clone();
+        more.agents.push(agent);
+        more
+    }
+
+    /// The entries of the agents in `text`, as they stand there and in their order.
+    ///
+    /// # Errors
+    /// When it is no YAML.
+    pub fn entries(text: &str) -> Result<Vec<serde_json::Value>, RegistryError> {
+        let document: serde_json::Value = serde_saphyr::from_str(text)
+            .map_err(|error| RegistryError(vec![format!("is not valid YAML: {}", error.without_snippet())]))?;
+        Ok(document.get("agents").and_then(|agents| agents.as_array()).cloned().unwrap_or_default())
+    }
+
     /// The agent called `id`.
     #[must_use]
     pub fn agent(&self, id: &str) -> Option<&Agent> {
@@ -323,13 +355,8 @@ impl Registry {
     /// Every tag that some agent has, each once, in the order of the file.
     #[must_use]
     pub fn tags(&self) -> Vec<&str> {
-        let mut tags: Vec<&str> = Vec::new();
-        for tag in self.agents.iter().flat_map(|agent| &agent.tags) {
-            if !tags.contains(&tag.as_str()) {
-                tags.push(tag);
-            }
-        }
-        tags
+        let mut seen = rustc_hash::FxHashSet::default();
+        self.agents.iter().flat_map(|agent| &agent.tags).map(String::as_str).filter(|tag| seen.insert(*tag)).collect()
     }
 }
 

@@ -50,7 +50,7 @@ fn named<T>(
     entries.collect()
 }
 
-fn agent(index: usize, value: Value, faults: &mut Vec<String>) -> Option<Agent> {
+pub(super) fn agent(index: usize, value: Value, faults: &mut Vec<String>) -> Option<Agent> {
     let path = match value.get("id") {
         Some(Value::String(id)) if !id.trim().is_empty() => format!("agents[{}]", id.trim()),
         _ => format!("agents[{index}]"),

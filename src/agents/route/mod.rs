@@ -1,6 +1,7 @@
 //! Finds the agent for a prompt: tags narrow the choice, meaning decides, a threshold may refuse everybody.
 
 mod decide;
+mod elsewhere;
 mod memory;
 mod pick;
 mod record;
@@ -24,13 +25,17 @@ pub use tags::{TagSource, TagStep};
 
 use super::registry::{Agent, Registry, ToolRef};
 use crate::{
-    embed::{Embedder, Fitted, Profile},
+    embed::{Collection, Embedder, Fitted, Profile, Question},
     job::{ErrorCode, JobError},
     llm::{CallContext, ChatModel, ChatRequest},
     settings::Settings,
 };
+use elsewhere::{Elsewhere, Found};
 use record::Times;
 use tags::TagIndex;
+
+/// Candidates that a record holds at most: the best.
+const MAX_CANDIDATES: usize = 1000;
 
 /// What a request may set.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -71,8 +76,18 @@ struct Prepared {
     registry: Arc<Registry>,
     /// Id and name of each agent, shared by every decision.
     names: Vec<(Arc<str>, Arc<str>)>,
-    tags: tags::TagIndex,
+    tags: Arc<TagIndex>,
     fitted: Arc<dyn Fitted>,
+}
+
+/// Who may be chosen for one prompt.
+struct Field {
+    /// Places in the registry, with scores.
+    scores: Vec<(usize, f64)>,
+    /// Agents of the collection.
+    found: Vec<Found>,
+    /// How many they are, those left out of `scores` included.
+    considered: usize,
 }
 
 /// Chooses agents. Shared by all jobs of the process.
@@ -80,6 +95,7 @@ pub struct Router {
     embedder: Arc<dyn Embedder>,
     model: Option<Arc<dyn ChatModel>>,
     options: RouteOptions,
+    elsewhere: Option<Elsewhere>,
     prepared: ArcSwapOption<Prepared>,
     /// Held while the embedder learns, so that it learns each state once.
     learning: Mutex<()>,
@@ -94,10 +110,18 @@ impl Router {
             embedder,
             model,
             options,
+            elsewhere: None,
             prepared: ArcSwapOption::empty(),
             learning: Mutex::default(),
             memory: memory::Memory::default(),
         }
+    }
+
+    /// Chooses among the agents of `collection` too, where there is one.
+    #[must_use]
+    pub fn with_collection(mut self, collection: Option<Arc<Collection>>) -> Self {
+        self.elsewhere = collection.map(Elsewhere::new);
+        self
     }
 
     /// The embedder's name.
@@ -137,9 +161,11 @@ impl Router {
             known.times = Times::default();
             return Ok(known);
         }
-        let prepared = self.learned(registry).await?;
+        let prepared = self.learned_in_time(registry, context).await?;
         let decision = self.decide(&prepared, prompt, request, context).await?;
-        if decision.record.tags.fallback.is_none() && decision.record.pick_fallback.is_none() {
+        // What is in a collection may be another thing at any time.
+        let whole = decision.record.tags.fallback.is_none() && decision.record.pick_fallback.is_none();
+        if whole && self.elsewhere.is_none() {
             self.memory.put(&registry.hash, key, decision.clone());
         }
         Ok(decision)
@@ -153,25 +179,25 @@ impl Router {
         context: &CallContext<'_>,
     ) -> Result<Decision, JobError> {
         let registry = &*prepared.registry;
-        let ((tags, tags_took), (scores, scores_took)) = tokio::join!(
-            timed(self.tags(&prepared.tags, prompt, context)),
-            timed(self.scores(prepared, prompt, context)),
-        );
-        let (tags, scores) = (tags?, scores?);
+        let ((tags, tags_took), (question, asking_took)) =
+            tokio::join!(timed(self.tags(prepared, prompt, context)), timed(self.question(prepared, prompt, context)),);
+        let (tags, question) = (tags?, question?);
+        let (field, comparing_took) = timed(self.field(prepared, &tags.found, question.as_ref(), context)).await;
+        let Field { scores, found, considered } = field?;
         let default = prepared.fitted.default_threshold();
-        let candidates: Vec<Candidate> = owners(registry, &tags.found)
-            .map(|(i, agent)| {
+        let here = best(scores).into_iter().map(|(i, score)| (&registry.agents[i], prepared.names[i].clone(), score));
+        let there =
+            found.iter().map(|f| (&f.agent, (f.agent.id.as_str().into(), f.agent.name.as_str().into()), f.score));
+        let candidates: Vec<Candidate> = here
+            .chain(there)
+            .map(|(agent, (agent_id, name), score)| {
                 let (threshold, threshold_from) = self.threshold(agent, request, default);
-                Candidate {
-                    agent_id: prepared.names[i].0.clone(),
-                    name: prepared.names[i].1.clone(),
-                    score: scores[i],
-                    threshold,
-                    threshold_from,
-                }
+                Candidate { agent_id, name, score, threshold, threshold_from }
             })
             .collect();
-        let (picked, pick_took) = timed(self.pick(registry, prompt, &candidates, context)).await;
+        let scores_took = asking_took + comparing_took;
+        let agent = |id: &str| registry.agent(id).or_else(|| found.iter().map(|f| &f.agent).find(|a| a.id == id));
+        let (picked, pick_took) = timed(self.pick(agent, prompt, &candidates, context)).await;
         let (pick, pick_fallback) = match picked? {
             Some(Ok(pick)) => (Some(pick), None),
             Some(Err(why)) => (None, Some(why)),
@@ -184,13 +210,16 @@ impl Router {
             embedder_fallback: self.embedder.warning(),
             tags,
             choice: decide(&candidates, pick.as_ref()),
+            considered,
             candidates,
             pick,
             pick_fallback,
         };
+        let winner = record.choice.winner.as_deref();
+        let entry = found.iter().find(|f| Some(f.agent.id.as_str()) == winner).map(|f| f.entry.clone());
         let show_top_n = request.show_top_n.unwrap_or(self.options.show_top_n);
         let times = Times { tags: tags_took, scores: scores_took, pick: pick_took };
-        Ok(Decision { record, show_top_n, cached: false, times })
+        Ok(Decision { record, show_top_n, cached: false, entry, times })
     }
 
     /// The request's threshold, else the agent's, else the configured one, else the embedder's.
@@ -205,14 +234,49 @@ impl Router {
         .unwrap_or((default, ThresholdFrom::Embedder))
     }
 
-    async fn scores(&self, prepared: &Prepared, prompt: &str, context: &CallContext<'_>) -> Result<Vec<f64>, JobError> {
-        if prepared.registry.agents.is_empty() {
-            return Ok(Vec::new());
+    /// Who may be chosen, with scores. Tags narrow where anybody, here or elsewhere, owns them.
+    async fn field(
+        &self,
+        prepared: &Prepared,
+        tags: &[String],
+        question: Option<&Question>,
+        context: &CallContext<'_>,
+    ) -> Result<Field, JobError> {
+        let registry = &*prepared.registry;
+        let mut owners = owners(registry, tags);
+        let mut found = Vec::new();
+        if let (Some(elsewhere), Some(unit)) = (&self.elsewhere, question.and_then(|question| question.unit.as_ref())) {
+            let embedder = self.embedder.name();
+            found = elsewhere.nearest(registry, embedder, unit, tags, context).await?;
+            if found.is_empty() && owners.is_none() && !tags.is_empty() {
+                found = elsewhere.nearest(registry, embedder, unit, &[], context).await?;
+            } else if !found.is_empty() && !tags.is_empty() {
+                owners = owners.or(Some(Vec::new()));
+            }
         }
-        prepared.fitted.scores(prompt, context).await
+        let here = owners.as_ref().map_or(registry.agents.len(), Vec::len);
+        let scores = question.map(|question| prepared.fitted.scores(question, owners.as_deref())).unwrap_or_default();
+        Ok(Field { scores, considered: here + found.len(), found })
     }
 
-    async fn tags(&self, tags: &TagIndex, prompt: &str, context: &CallContext<'_>) -> Result<TagStep, JobError> {
+    /// What the prompt asks; nothing where there is nobody to ask.
+    async fn question(
+        &self,
+        prepared: &Prepared,
+        prompt: &str,
+        context: &CallContext<'_>,
+    ) -> Result<Option<Question>, JobError> {
+        if prepared.registry.agents.is_empty() && self.elsewhere.is_none() {
+            return Ok(None);
+        }
+        prepared.fitted.question(prompt, context).await.map(Some)
+    }
+
+    async fn tags(&self, prepared: &Prepared, prompt: &str, context: &CallContext<'_>) -> Result<TagStep, JobError> {
+        let tags = match &self.elsewhere {
+            Some(elsewhere) => elsewhere.tags(&prepared.registry, context).await,
+            None => prepared.tags.clone(),
+        };
         let offered = tags.names().len();
         let by_words =
             |fallback| TagStep { source: TagSource::Lexical, offered, found: tags.in_words_of(prompt), fallback };
@@ -226,9 +290,9 @@ impl Router {
     }
 
     /// The model's pick, where it is to pick and there is a choice; the inner error says why it could not.
-    async fn pick(
+    async fn pick<'a>(
         &self,
-        registry: &Registry,
+        agent: impl Fn(&str) -> Option<&'a Agent>,
         prompt: &str,
         candidates: &[Candidate],
         context: &CallContext<'_>,
@@ -237,9 +301,24 @@ impl Router {
             return Ok(None);
         };
         let shortlist = pick::shortlist(candidates);
-        let request = pick::request(prompt, &shortlist, registry, self.options.model.as_deref());
+        let request = pick::request(prompt, &shortlist, agent, self.options.model.as_deref());
         let answer = ask(&**model, &request, context).await?;
         Ok(Some(answer.and_then(|text| pick::read(&text, shortlist))))
+    }
+
+    /// Somebody else may be learning it, which takes as long as it takes: a prompt waits within its own time.
+    async fn learned_in_time(
+        &self,
+        registry: &Arc<Registry>,
+        context: &CallContext<'_>,
+    ) -> Result<Arc<Prepared>, JobError> {
+        let left = context.deadline.saturating_duration_since(Instant::now());
+        tokio::select! {
+            () = context.cancel.cancelled() => Err(JobError::new(ErrorCode::Cancelled, "the job was cancelled")),
+            learned = tokio::time::timeout(left, self.learned(registry)) => learned.unwrap_or_else(|_| {
+                Err(JobError::new(ErrorCode::Timeout, "the time was over before the agents were learned"))
+            }),
+        }
     }
 
     async fn learned(&self, registry: &Arc<Registry>) -> Result<Arc<Prepared>, JobError> {
@@ -252,7 +331,7 @@ impl Router {
             return Ok(prepared);
         }
         let fitted = self.embedder.fit(&profiles(registry)).await?;
-        let tags = TagIndex::new(&registry.tags());
+        let tags = Arc::new(TagIndex::new(&registry.tags()));
         let names =
             registry.agents.iter().map(|agent| (agent.id.as_str().into(), agent.name.as_str().into())).collect();
         let prepared = Arc::new(Prepared { registry: registry.clone(), names, tags, fitted });
@@ -261,20 +340,29 @@ impl Router {
     }
 }
 
-/// The agents that own any of `tags`, with their place in the registry; all, where nobody does.
-fn owners<'a>(registry: &'a Registry, tags: &[String]) -> impl Iterator<Item = (usize, &'a Agent)> {
+/// Places of the agents that own any of `tags`; nothing where nobody does, and all may be chosen.
+fn owners(registry: &Registry, tags: &[String]) -> Option<Vec<usize>> {
+    if tags.is_empty() {
+        return None;
+    }
     let owns = |agent: &Agent| agent.tags.iter().any(|tag| tags.contains(tag));
-    let narrowed = registry.agents.iter().any(owns);
-    let tags = tags.to_vec();
-    registry
-        .agents
-        .iter()
-        .enumerate()
-        .filter(move |(_, agent)| !narrowed || agent.tags.iter().any(|tag| tags.contains(tag)))
+    let places: Vec<usize> = (0..).zip(&registry.agents).filter_map(|(i, agent)| owns(agent).then_some(i)).collect();
+    (!places.is_empty()).then_some(places)
+}
+
+/// The best of very many scores, in their order: a record holds no more.
+fn best(mut scores: Vec<(usize, f64)>) -> Vec<(usize, f64)> {
+    if scores.len() > MAX_CANDIDATES {
+        scores.select_nth_unstable_by(MAX_CANDIDATES - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        scores.truncate(MAX_CANDIDATES);
+        scores.sort_unstable_by_key(|(place, _)| *place);
+    }
+    scores
 }
 
 /// What the embedder learns of each agent.
-pub(super) fn profiles(registry: &Registry) -> Vec<Profile> {
+#[must_use]
+pub fn profiles(registry: &Registry) -> Vec<Profile> {
     let profile = |agent: &Agent| Profile {
         name: if agent.name == agent.id { agent.id.replace(['-', '_'], " ") } else { agent.name.clone() },
         description: agent.description.clone(),

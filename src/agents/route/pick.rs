@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::decide::{Candidate, Pick, ranking};
 use crate::{
-    agents::registry::Registry,
+    agents::registry::Agent,
     llm::{ChatRequest, Message, ResponseFormat},
 };
 
@@ -21,9 +21,14 @@ pub(super) fn shortlist(candidates: &[Candidate]) -> Vec<String> {
 }
 
 /// What the model is asked.
-pub(super) fn request(prompt: &str, shortlist: &[String], registry: &Registry, model: Option<&str>) -> ChatRequest {
+pub(super) fn request<'a>(
+    prompt: &str,
+    shortlist: &[String],
+    agent: impl Fn(&str) -> Option<&'a Agent>,
+    model: Option<&str>,
+) -> ChatRequest {
     let mut list = String::new();
-    for agent in shortlist.iter().filter_map(|id| registry.agent(id)) {
+    for agent in shortlist.iter().filter_map(|id| agent(id)) {
         let description: String = agent.description.chars().take(DESCRIPTION_CHARS).collect();
         list.push_str(&format!("- {}: {} ({})\n", agent.id, description, agent.name));
     }

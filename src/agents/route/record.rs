@@ -28,7 +28,10 @@ pub struct RouteRecord {
     pub embedder_fallback: Option<String>,
     /// The tag step.
     pub tags: TagStep,
-    /// Agents that own a found tag, or all; in the order of the registry.
+    /// How many agents own a found tag, or how many there are.
+    #[serde(default)]
+    pub considered: usize,
+    /// Those agents with their scores, in the order of the registry; the best of them where they are very many.
     pub candidates: Vec<Candidate>,
     /// What the model picked, where it was asked to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -103,6 +106,9 @@ pub struct Decision {
     pub show_top_n: usize,
     /// Whether it was remembered from an earlier request.
     pub cached: bool,
+    /// The entry of an agent that was chosen from a collection: whoever goes on with this decision has the same agent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub entry: Option<serde_json::Value>,
     #[serde(skip)]
     pub(super) times: Times,
 }
@@ -131,7 +137,7 @@ impl Decision {
             mode: "route".into(),
             execution_id: record.execution_id.clone(),
             extracted_tags: record.tags.found.clone(),
-            filtered_count: record.candidates.len(),
+            filtered_count: record.considered.max(record.candidates.len()),
             all_scores: self.shown(),
             selected_agent: chosen.map(|c| SelectedAgent { id: c.agent_id.to_string(), name: c.name.to_string() }),
             handoff_successful: chosen.is_some(),
@@ -172,7 +178,7 @@ impl Decision {
         tag.details = Some(RawJson::of(&json!({"offered": record.tags.offered, "found": record.tags.found})));
         let mut score = entry(TrailKind::Score, self.times.scores);
         score.reason = Some(format!("scored by {}{}", record.embedder, if self.cached { ", remembered" } else { "" }));
-        score.details = Some(RawJson::of(&json!({"candidates": record.candidates})));
+        score.details = Some(RawJson::of(&json!({"considered": record.considered, "candidates": record.candidates})));
         let mut select = entry(TrailKind::Select, self.times.pick);
         select.agent_id = record.choice.winner.clone();
         select.handoff_decision = Some(if record.choice.winner.is_some() { "selected" } else { "nobody" }.into());

@@ -1,6 +1,6 @@
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    agents::trail::TrailKind,
+    agents::{registry::LiveRegistry, trail::TrailKind},
     job::{Meter, Tokens},
     llm::{ChatReply, Message},
 };
@@ -28,6 +28,7 @@ struct Fixed {
     scores: Vec<f64>,
     asked: AtomicUsize,
     learned: AtomicUsize,
+    fails: AtomicBool,
 }
 
 struct FixedFit(Arc<Fixed>);
@@ -39,7 +40,10 @@ impl Embedder for Arc<Fixed> {
     }
 
     async fn fit(&self, _: &[Profile]) -> Result<Arc<dyn Fitted>, JobError> {
-        self.learned.fetch_add(1, Ordering::Relaxed);
+        self.learned.fetch_add(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(JobError::new(ErrorCode::LlmUnavailable, "503"));
+        }
         Ok(Arc::new(FixedFit(self.clone())))
     }
 }
@@ -50,9 +54,14 @@ impl Fitted for FixedFit {
         0.5
     }
 
-    async fn scores(&self, _: &str, _: &CallContext<'_>) -> Result<Vec<f64>, JobError> {
+    async fn question(&self, text: &str, _: &CallContext<'_>) -> Result<Question, JobError> {
         self.0.asked.fetch_add(1, Ordering::Relaxed);
-        Ok(self.0.scores.clone())
+        Ok(Question::of_words(text))
+    }
+
+    fn scores(&self, _: &Question, among: Option<&[usize]>) -> Vec<(usize, f64)> {
+        let all = self.0.scores.iter().copied().enumerate();
+        all.filter(|(place, _)| among.is_none_or(|among| among.contains(place))).collect()
     }
 }
 
@@ -256,4 +265,62 @@ async fn odd_requests_are_answered_sensibly() {
     let empty = Bench { registry: Arc::new(Registry::parse("agents: []", &Vec::new()).unwrap()), ..bench };
     let decision = empty.route("x", RouteRequest::default()).await.unwrap();
     assert!(decision.refusal().message.contains("there are no agents"), "{}", decision.refusal().message);
+}
+
+#[tokio::test]
+async fn agents_are_learned_before_anybody_asks_and_again_when_they_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agents.yaml");
+    std::fs::write(&file, AGENTS).unwrap();
+    let live = LiveRegistry::start(&file, &Vec::new()).unwrap();
+    let Bench { fixed, router, .. } = bench(&[0.6, 0.2, 0.8, 0.7], &[], RouteOptions::default());
+    let (router, stop) = (Arc::new(router), CancellationToken::new());
+    let task = tokio::spawn(crate::agents::learn_ahead(router.clone(), live.clone(), stop.clone()));
+    let learned = async |times: usize| {
+        while fixed.learned.load(Ordering::SeqCst) < times {
+            tokio::task::yield_now().await;
+        }
+    };
+    learned(1).await;
+    // A state that cannot be learned is no end of it.
+    fixed.fails.store(true, Ordering::SeqCst);
+    for (times, change) in [(2, "# one"), (3, "# two")] {
+        std::fs::write(&file, format!("{AGENTS}\n{change}")).unwrap();
+        assert!(live.reload().unwrap());
+        learned(times).await;
+    }
+    fixed.fails.store(false, Ordering::SeqCst);
+    stop.cancel();
+    task.await.unwrap();
+    let (meter, cancel) = (Meter::default(), CancellationToken::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
+    router.route(&live.current(), "hello", &RouteRequest::default(), &context).await.unwrap();
+    assert_eq!(fixed.learned.load(Ordering::SeqCst), 4, "the prompt tries again what could not be learned");
+}
+
+#[tokio::test]
+async fn a_prompt_waits_for_the_learning_of_others_within_its_own_time() {
+    let bench = bench(&[0.6, 0.2, 0.8, 0.7], &[], RouteOptions::default());
+    let _busy = bench.router.learning.lock().await;
+    let (meter, cancel) = (Meter::default(), CancellationToken::new());
+    for (deadline, code) in [(Duration::ZERO, ErrorCode::Timeout), (Duration::from_secs(60), ErrorCode::Cancelled)] {
+        if code == ErrorCode::Cancelled {
+            cancel.cancel();
+        }
+        let context =
+            CallContext { meter: &meter, deadline: Instant::now() + deadline, cancel: &cancel, on_text: None };
+        let ended = bench.router.route(&bench.registry, "hello", &RouteRequest::default(), &context).await;
+        assert_eq!(ended.unwrap_err().code, code);
+    }
+}
+
+#[test]
+fn of_very_many_scores_the_best_stay_in_their_order() {
+    let few: Vec<(usize, f64)> = (0..MAX_CANDIDATES).map(|place| (place, 0.5)).collect();
+    assert_eq!(best(few.clone()), few);
+    let many: Vec<(usize, f64)> = (0..5000).map(|place| (place, if place % 5 == 3 { 0.9 } else { 0.1 })).collect();
+    let kept = best(many);
+    assert_eq!(kept.len(), MAX_CANDIDATES);
+    assert!(kept.iter().all(|(place, _)| place % 5 == 3) && kept.is_sorted_by_key(|(place, _)| *place));
 }

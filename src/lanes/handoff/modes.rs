@@ -28,7 +28,10 @@ impl Handoffs {
         book.trail = Trail::new(&decision.record.execution_id, &frame.began.at);
         book.trail.extend(decision.trail());
         book.made.warnings.extend(decision.record.embedder_fallback.clone());
-        let Some(agent) = decision.winner().and_then(|id| registry.agent(id)) else { return Err(decision.refusal()) };
+        let seated = seated(frame, &decision)?;
+        let frame = seated.as_ref().unwrap_or(frame);
+        let chosen = decision.winner().and_then(|id| frame.registry.agent(id));
+        let Some(agent) = chosen else { return Err(decision.refusal()) };
         (context.emit)(
             Event::new(EventKind::Handoff)
                 .with("to", agent.id.as_str())
@@ -173,6 +176,18 @@ impl Handoffs {
             _ => Ok(()),
         }
     }
+}
+
+/// The frame with the chosen agent among its agents, where it came from a collection.
+fn seated<'a>(frame: &Frame<'a>, decision: &Decision) -> Result<Option<Frame<'a>>, JobError> {
+    let Some(entry) = &decision.entry else { return Ok(None) };
+    let agent = frame.registry.prove(entry).map_err(|error| {
+        let message = format!("the agent that was chosen from the collection cannot serve: {error}");
+        JobError::new(ErrorCode::HandoffFailed, message)
+    })?;
+    let Frame { job, asked, registry, around, began } = frame;
+    let registry = Arc::new(registry.with(agent));
+    Ok(Some(Frame { job, asked: asked.clone(), registry, around: *around, began: began.clone() }))
 }
 
 /// The pool that the job names.

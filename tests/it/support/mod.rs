@@ -10,6 +10,7 @@ pub mod model;
 pub mod orchestrator;
 pub mod patches;
 pub(crate) mod proxy;
+pub mod qdrant;
 pub(crate) mod redis;
 pub mod rig;
 pub mod service;

@@ -79,7 +79,6 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     let delivery = &lease.delivery;
     let started = Instant::now();
     let emit = |event: Event| queue.emit(&job.job_id, event);
-    let _in_flight = InFlight::enter();
     emit(Event::new(EventKind::Started).with("attempt", delivery.attempt).with("crashes", delivery.crashes));
     let (meter, mut notes) = (Meter::of(job), Notes::default());
     let taken = (delivery.attempt, delivery.queue_time);
@@ -190,21 +189,5 @@ fn count(document: &JobResult) {
         .record(seconds(document.metadata.execution_time_ms));
     if document.metadata.waited_ms > 0 {
         metrics::histogram!(names::LIMIT_WAIT_SECONDS).record(seconds(document.metadata.waited_ms));
-    }
-}
-
-/// Counts a job as in flight while it lives, also when it panics.
-struct InFlight;
-
-impl InFlight {
-    fn enter() -> Self {
-        metrics::gauge!(names::JOBS_IN_FLIGHT).increment(1.0);
-        Self
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        metrics::gauge!(names::JOBS_IN_FLIGHT).decrement(1.0);
     }
 }

@@ -85,7 +85,7 @@ impl Toolbox {
         context: &ToolContext<'_>,
     ) -> Result<(Result<Listed, String>, Vec<McpTool>), JobError> {
         let lease = self.servers.lease(&server_spec(name, server));
-        let list = async { Ok(lease.list().await) };
+        let list = async { Ok(Box::pin(lease.list()).await) };
         let step = format!("{}mcp:{name}", context.step);
         let listed: Result<Listed, String> = context.journal.step(&step, context.meter, list).await?;
         let tools = listed.iter().flat_map(|listed| &listed.tools);

@@ -9,6 +9,7 @@ mod config;
 mod dead;
 mod eval;
 mod jobs;
+mod man;
 mod output;
 mod queue;
 mod replay;
@@ -69,6 +70,8 @@ enum Command {
     Config(config::Command),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Print the manual page, or write the pages of all commands
+    Man(man::Args),
 }
 
 /// Why a command ended badly.
@@ -109,8 +112,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
-    if let Command::Completions(args) = &cli.command {
-        return completions::run(args);
+    match &cli.command {
+        Command::Completions(args) => return completions::run(args),
+        Command::Man(args) => return man::run(args),
+        _ => {}
     }
     let settings = Settings::load(cli.config.as_deref(), &environment()).map_err(|e| Failure::Usage(e.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -130,7 +135,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             Command::Tools(command) => tools::run(settings, command).await,
             Command::Eval(command) => eval::run(settings, command).await,
             Command::Config(command) => config::run(&settings, &command),
-            Command::Completions(_) => Ok(()),
+            Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     })
 }

@@ -3,8 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, ser::SerializeStruct};
 use serde_json::{Value, value::RawValue};
+
+/// The name by which `serde_json` knows a text that is JSON already.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 /// Well-formed JSON text that has not been turned into values: every digit stays as it was written.
 ///
@@ -92,8 +95,10 @@ impl From<&Value> for RawJson {
 
 impl Serialize for RawJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
+        // As a `RawValue` writes itself; making one would read the whole text again.
+        let mut raw = serializer.serialize_struct(RAW_VALUE, 1)?;
+        raw.serialize_field(RAW_VALUE, self.as_str())?;
+        raw.end()
     }
 }
 
@@ -101,5 +106,19 @@ impl<'de> Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         Ok(Self(String::from(Box::<str>::from(raw)).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_written_as_it_came() {
+        for text in ["1.10", "{\"a\": [1e400, -0]}", "\"\\u0041\""] {
+            let raw = RawJson::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap();
+            assert_eq!(serde_json::to_string(&[&raw]).unwrap(), format!("[{text}]"));
+            assert_eq!(RawJson::of(&raw), raw);
+        }
     }
 }

@@ -126,7 +126,7 @@ async fn lane(
     tell(&decided, around);
     let intent = &*notes.intent.insert(decided);
     if let Some(pending) = approval::decided(around.approval, journal, meter).await? {
-        return approved(runner, &pending, &tool_context, &mut notes.record).await;
+        return Box::pin(approved(runner, &pending, &tool_context, &mut notes.record)).await;
     }
     let on_text = |text: &str| (around.emit)(Event::new(EventKind::Token).with("text", text));
     if intent.intent == IntentKind::Handoff {

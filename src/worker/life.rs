@@ -75,7 +75,6 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     let delivery = &lease.delivery;
     let started = Instant::now();
     let emit = |event: Event| queue.emit(&job.job_id, event);
-    let _in_flight = InFlight::enter();
     emit(Event::new(EventKind::Started).with("attempt", delivery.attempt).with("crashes", delivery.crashes));
     let (meter, mut notes) = (Meter::of(job), Notes::default());
     let outcome = match &delivery.approval {
@@ -176,20 +175,4 @@ fn count(document: &JobResult) {
     metrics::counter!(names::JOBS_TOTAL, "lane" => lane, "status" => document.status.as_str()).increment(1);
     let seconds = std::time::Duration::from_millis(document.metadata.execution_time_ms).as_secs_f64();
     metrics::histogram!(names::JOB_DURATION_SECONDS, "lane" => lane).record(seconds);
-}
-
-/// Counts a job as in flight while it lives, also when it panics.
-struct InFlight;
-
-impl InFlight {
-    fn enter() -> Self {
-        metrics::gauge!(names::JOBS_IN_FLIGHT).increment(1.0);
-        Self
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        metrics::gauge!(names::JOBS_IN_FLIGHT).decrement(1.0);
-    }
 }

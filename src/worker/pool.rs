@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use metrics::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,7 +36,7 @@ pub struct Pool {
     queue: SharedQueue,
     slots: Arc<Semaphore>,
     jobs: TaskTracker,
-    busy: Arc<AtomicUsize>,
+    shown: Shown,
     /// The last pause after a failed claim, in milliseconds.
     backoff: AtomicU64,
     /// Fires when running jobs must go back to the queue.
@@ -47,12 +48,13 @@ impl Pool {
     #[must_use]
     pub fn new(runner: Arc<Runner>, queue: SharedQueue) -> Self {
         let slots = Arc::new(Semaphore::new(runner.settings.worker.concurrency));
+        let shown = Shown::new(runner.settings.worker.concurrency);
         Self {
             runner,
             queue,
             slots,
             jobs: TaskTracker::new(),
-            busy: Arc::default(),
+            shown,
             backoff: AtomicU64::new(0),
             hand_back: CancellationToken::new(),
         }
@@ -153,7 +155,7 @@ impl Pool {
             self.jobs.spawn(done);
             return;
         }
-        let busy = Busy::enter(&self.busy, self.runner.settings.worker.concurrency);
+        let busy = Busy::enter(&self.shown);
         let job = life::live(self.runner.clone(), self.queue.clone(), lease, self.hand_back.clone());
         self.jobs.spawn(async move {
             job.await;
@@ -162,29 +164,48 @@ impl Pool {
     }
 }
 
-/// Counts a slot as busy. Not what the semaphore says: a claim that waits holds permits too.
-struct Busy {
-    busy: Arc<AtomicUsize>,
+/// What people see of the slots. The handles are looked up once: two jobs in a millisecond would be many lookups.
+#[derive(Clone)]
+struct Shown {
     total: usize,
+    busy: Arc<AtomicUsize>,
+    in_flight: Gauge,
+    slots_busy: Gauge,
+    slots_free: Gauge,
 }
 
+impl Shown {
+    fn new(total: usize) -> Self {
+        let slots = |state: &'static str| metrics::gauge!(names::WORKER_SLOTS, "state" => state);
+        let in_flight = metrics::gauge!(names::JOBS_IN_FLIGHT);
+        let shown =
+            Self { total, busy: Arc::default(), in_flight, slots_busy: slots("busy"), slots_free: slots("free") };
+        shown.set(0);
+        shown
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge; slots are few")]
+    fn set(&self, busy: usize) {
+        self.in_flight.set(busy as f64);
+        self.slots_busy.set(busy as f64);
+        self.slots_free.set(self.total.saturating_sub(busy) as f64);
+    }
+}
+
+/// Counts a slot as busy, also when its job panics. Not what the semaphore says: a claim that waits holds permits too.
+struct Busy(Shown);
+
 impl Busy {
-    fn enter(busy: &Arc<AtomicUsize>, total: usize) -> Self {
-        show(busy.fetch_add(1, Ordering::Relaxed) + 1, total);
-        Self { busy: busy.clone(), total }
+    fn enter(shown: &Shown) -> Self {
+        shown.set(shown.busy.fetch_add(1, Ordering::Relaxed) + 1);
+        Self(shown.clone())
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        show(self.busy.fetch_sub(1, Ordering::Relaxed) - 1, self.total);
+        self.0.set(self.0.busy.fetch_sub(1, Ordering::Relaxed) - 1);
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge; slots are few")]
-fn show(busy: usize, total: usize) {
-    metrics::gauge!(names::WORKER_SLOTS, "state" => "free").set(total.saturating_sub(busy) as f64);
-    metrics::gauge!(names::WORKER_SLOTS, "state" => "busy").set(busy as f64);
 }
 
 fn cancelled() -> CancellationToken {

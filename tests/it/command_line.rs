@@ -126,6 +126,7 @@ fn every_command_helps_with_an_example() {
         "config check",
         "config show",
         "completions",
+        "man",
     ] {
         let mut words: Vec<&str> = args.split(' ').collect();
         words.push("--help");
@@ -133,4 +134,19 @@ fn every_command_helps_with_an_example() {
         assert!(output.status.success(), "{args}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{args} has no example");
     }
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let page = command(&["man"], "", &[]);
+    assert!(page.status.success());
+    assert!(String::from_utf8_lossy(&page.stdout).contains(".TH agent-runner 1"));
+    let dir = tempfile::tempdir().unwrap();
+    assert!(command(&["man", "--dir", dir.path().to_str().unwrap()], "", &[]).status.success());
+    for name in ["agent-runner.1", "agent-runner-run.1", "agent-runner-jobs-show.1"] {
+        assert!(dir.path().join(name).exists(), "{name} is missing");
+    }
+    let nowhere = command(&["man", "--dir", "/nowhere/at/all"], "", &[]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/nowhere/at/all"));
 }

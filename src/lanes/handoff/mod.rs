@@ -227,11 +227,12 @@ impl Handoffs {
             store: (!context.journal.replays()).then(|| self.trail.clone()),
         };
         let frame = Frame { job, asked, registry: self.registry.current(), around, began };
+        // On the heap: they are many times the size of the other lanes, whose jobs would carry them about.
         let ended = match mode {
-            Mode::Route => self.route(&frame, &mut book).await,
-            Mode::Tiers => self.tiers(&frame, &mut book).await,
-            Mode::Network => self.network(&frame, &mut book).await,
-            Mode::Pool => self.pool(&frame, &mut book).await,
+            Mode::Route => Box::pin(self.route(&frame, &mut book)).await,
+            Mode::Tiers => Box::pin(self.tiers(&frame, &mut book)).await,
+            Mode::Network => Box::pin(self.network(&frame, &mut book)).await,
+            Mode::Pool => Box::pin(self.pool(&frame, &mut book)).await,
         };
         record.tool_calls.append(&mut book.made.tool_calls);
         record.warnings.append(&mut book.made.warnings);

@@ -1,5 +1,5 @@
 //! What routing costs: a lexical route among 150 agents, an exact scan of 50,000 vectors, and with the feature `hnsw` a
-//! query to a graph over very many: `cargo bench --features hnsw --bench routing -- 1000000` (minutes; 100,000 where no
+//! query to a graph over very many: `cargo bench --features hnsw --bench routing -- 1000000` (an hour; 100,000 where no
 //! number is given).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 

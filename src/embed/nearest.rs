@@ -64,7 +64,7 @@ impl Nearest {
     }
 }
 
-/// Builds the graph on a thread of its own; minutes for a million. It gives up when nobody waits for it any more.
+/// Builds the graph on a thread of its own; half an hour and more for a million. It gives up when nobody waits for it any more.
 #[cfg(feature = "hnsw")]
 fn build_beside(centroids: Arc<VectorIndex>, graph: &Arc<OnceLock<Graph>>) {
     let slot = Arc::downgrade(graph);

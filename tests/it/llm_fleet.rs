@@ -209,7 +209,8 @@ async fn what_a_killed_worker_had_reserved_is_neither_counted_nor_in_the_way() {
     let _second = stage.serve();
     let done = stage.result("k").await;
     assert_eq!(done["status"], "completed", "{done}");
-    assert_eq!((&done["metadata"]["tokens_used"], &done["metadata"]["llm_calls"]), (&json!(110), &json!(1)));
+    // The request that was cut off counts as a call; what it cost, nobody can tell.
+    assert_eq!((&done["metadata"]["tokens_used"], &done["metadata"]["llm_calls"]), (&json!(110), &json!(2)));
     // The day may have changed meanwhile.
     let days: Vec<String> = stage.redis.run(&["KEYS", "agent:{spend:ann}:2*"]).await;
     let mut used = 0;

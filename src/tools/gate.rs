@@ -1,7 +1,10 @@
 //! What stands before every tool of an agent: someone's approval where it is needed, and that a call with lasting
 //! effect is made once.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,9 @@ pub struct PendingCall {
     pub prepared: Option<RawJson>,
     /// Where the call stands in the job: the decision is for this place alone.
     pub step: String,
+    /// When it was asked for, in milliseconds since the epoch.
+    #[serde(default)]
+    pub asked_ms: Option<u64>,
 }
 
 /// What was decided about a call.
@@ -45,6 +51,23 @@ pub fn is_call(pending: &RawJson) -> bool {
     pending.read::<PendingCall>().is_ok_and(|pending| pending.kind == KIND)
 }
 
+/// Before the name of a step: how long it waited for a decision, in milliseconds.
+const WAITED: &str = "waited:";
+
+/// How long the calls of a job have waited for decisions so far. That is nobody's working time.
+///
+/// # Errors
+/// `internal` when the journal cannot be read.
+pub async fn waited(journal: &Journal, meter: &Meter) -> Result<Duration, JobError> {
+    let waits: Vec<u64> = journal.values(WAITED, meter).await?;
+    Ok(Duration::from_millis(waits.into_iter().fold(0, u64::saturating_add)))
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Puts a decision on record, before the run comes by the place where the call waits.
 ///
 /// # Errors
@@ -54,6 +77,9 @@ pub async fn decide(pending: &RawJson, approved: bool, journal: &Journal, meter:
         JobError::new(ErrorCode::Internal, format!("what was decided about cannot be read: {error}"))
             .with_retryable(false)
     })?;
+    if let Some(asked) = pending.asked_ms {
+        journal.give(&format!("{WAITED}{}", pending.step), meter, &now_ms().saturating_sub(asked)).await?;
+    }
     journal.give(&pending.step, meter, &Decision { approved }).await
 }
 
@@ -82,8 +108,8 @@ impl Gate {
         let step = format!("{}{what}", context.step);
         let tool = self.inner.spec().name.clone();
         let ask = async {
-            let pending =
-                PendingCall { kind: KIND.into(), tool, arguments: arguments.clone(), prepared, step: step.clone() };
+            let (kind, arguments, step) = (KIND.into(), arguments.clone(), step.clone());
+            let pending = PendingCall { kind, tool, arguments, prepared, step, asked_ms: Some(now_ms()) };
             Err(JobError::parked(RawJson::of(&pending)))
         };
         let decision: Decision = context.journal.step(&step, context.meter, ask).await?;
@@ -155,5 +181,31 @@ impl Tool for Gate {
             Err(error) if once && error.retryable && !error.deferred => Err(error.with_retryable(false)),
             made => made,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{job::JobId, store::MemoryStore};
+
+    #[tokio::test]
+    async fn the_time_of_a_decision_is_on_record_once() {
+        let job_id = JobId::try_from("a".to_owned()).unwrap();
+        let journal = Journal::new(MemoryStore::new(1 << 20), &job_id, Duration::from_secs(60), 0);
+        let meter = Meter::default();
+        let hour = Duration::from_secs(3600);
+        let asked = |step: &str, asked_ms| {
+            let (tool, arguments) = ("t".into(), RawJson::from_trusted("{}"));
+            RawJson::of(&PendingCall { kind: KIND.into(), tool, arguments, prepared: None, step: step.into(), asked_ms })
+        };
+        let before = Some(now_ms() - 3_600_000);
+        for pending in [asked("1:decision", before), asked("1:decision", before), asked("2:decision", before)] {
+            decide(&pending, true, &journal, &meter).await.unwrap();
+        }
+        // One of an earlier version does not say when.
+        decide(&asked("3:decision", None), true, &journal, &meter).await.unwrap();
+        let waited = waited(&journal, &meter).await.unwrap();
+        assert!(waited >= 2 * hour && waited < 2 * hour + Duration::from_secs(600), "{waited:?}");
     }
 }

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use execute_pipeline::ExecutePipeline;
-pub use gate::{Decision, Gate, PendingCall, decide, is_call};
+pub use gate::{Decision, Gate, PendingCall, decide, is_call, waited};
 pub use names::{Names, function_name};
 pub use openapi::{KnownOperations, OpenApiAction};
 pub use patch_workflow::{Commit, PatchWorkflow, Pending};

@@ -18,7 +18,7 @@ use crate::{
     job::{ErrorCode, Handoff, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},
     telemetry::names,
-    tools::{Gate, Tool, ToolContext},
+    tools::{self, Gate, Tool, ToolContext},
 };
 
 /// The agents of this process and how they are found and run.
@@ -292,12 +292,16 @@ impl Handoffs {
         }
     }
 
-    /// The network's own end, counted from its first beginning.
-    fn wall_clock(&self, began: &Began, replays: bool) -> Option<WallClock> {
-        let secs = self.options.network_timeout_secs;
-        let left = Duration::from_secs(secs).saturating_sub(began.age());
+    /// The network's own end, counted from its first beginning. While a person decides, its time does not run.
+    async fn wall_clock(&self, frame: &Frame<'_>) -> Result<Option<WallClock>, JobError> {
+        let (secs, context) = (self.options.network_timeout_secs, &frame.around.tool_context);
         // What was in time once stays so when it is walked again.
-        (!replays && secs > 0).then(|| WallClock { until: Instant::now() + left, secs })
+        if secs == 0 || context.journal.replays() {
+            return Ok(None);
+        }
+        let worked = frame.began.age().saturating_sub(tools::waited(context.journal, context.meter).await?);
+        let left = Duration::from_secs(secs).saturating_sub(worked);
+        Ok(Some(WallClock { until: Instant::now() + left, secs }))
     }
 }
 

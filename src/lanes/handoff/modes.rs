@@ -93,7 +93,7 @@ impl Handoffs {
         };
         let tools = self.reaching(frame, &from, &mut book.made).await?;
         let mut stage = self.stage(frame, self.model.as_deref().unwrap_or(&Silent), &tools, "network");
-        stage.wall_clock = self.wall_clock(&frame.began, frame.around.tool_context.journal.replays());
+        stage.wall_clock = self.wall_clock(frame).await?;
         let sticky = held.as_ref().filter(|_| self.options.sticky).map(|held| held.agent.as_str());
         let begin = entry(&stage, frame.asked.agent.as_deref(), sticky)?;
         if !frame.is_dry() {

@@ -316,6 +316,14 @@ impl Journal {
         Ok(names.any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))))
     }
 
+    /// The values of all steps whose names begin with `prefix` that were given from outside.
+    pub async fn values<T: DeserializeOwned>(&self, prefix: &str, meter: &Meter) -> Result<Vec<T>, JobError> {
+        let mut recorded = self.recorded.lock().await;
+        let recorded = self.loaded(&mut recorded, meter).await?;
+        let named = recorded.steps.iter().filter(|(name, _)| name.starts_with(prefix));
+        Ok(named.flat_map(|(_, values)| values).filter_map(|value| value.read().ok()).collect())
+    }
+
     /// Puts the value of a step on record that is still to come: a decision made outside. One that is there already
     /// stays.
     pub async fn give<T: Serialize>(&self, step: &str, meter: &Meter, value: &T) -> Result<(), JobError> {

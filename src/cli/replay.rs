@@ -2,13 +2,7 @@
 
 mod difference;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -27,7 +21,7 @@ use crate::{
 ///
 /// Nothing is sent anywhere: model answers, fetched data and the orchestrator's answers come from the journal, all
 /// else is worked out again. Prints the result; exit code 1 when it is not the same, with what differs on stderr. A job
-/// that was cancelled or ran out of time during a model call is compared up to that call.
+/// that was cancelled or ran out of time during a step, such as a model call, is compared up to that step.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   agent-runner replay uuid-123")]
@@ -62,22 +56,22 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
     let head: Value = original.to_value().unwrap_or_default();
     let stopped = matches!(head["error"]["type"].as_str(), Some("cancelled" | "timeout"));
     let asked = asked || (stopped && asks_model(&head));
-    let model = Arc::new(NoModel { stop: stopped.then(CancellationToken::new), stopped: AtomicBool::new(false) });
-    let chat = asked.then(|| model.clone() as Arc<dyn ChatModel>);
+    let chat = asked.then(|| Arc::new(NoModel) as Arc<dyn ChatModel>);
     let (runner, artifacts) = assemble::replayer(settings, queue.clone(), store.clone(), chat)?;
 
-    let stop = model.stop.clone().unwrap_or_default();
-    let again = RawJson::of(&runner.run_with(&job, &journal(), stop, &|_: Event| {}).await);
-    let cut = model.stopped.load(Ordering::Relaxed);
+    let stop = CancellationToken::new();
+    let journal = if stopped { journal().stopped_by(stop.clone()) } else { journal() };
+    let again = RawJson::of(&runner.run_with(&job, &journal, stop.clone(), &|_: Event| {}).await);
+    let cut = stop.is_cancelled();
     let again = if cut { ended_as(&head, &again) } else { again };
     output::line(again.as_str());
     let original = whole(original, &artifacts).await?;
-    let found =
-        difference::between(&original, &again, cut).map_err(|e| Failure::Failed(format!("a result is no JSON: {e}")))?;
+    let found = difference::between(&original, &again, cut)
+        .map_err(|e| Failure::Failed(format!("a result is no JSON: {e}")))?;
     if found.is_empty() {
         eprintln!("the same as the recorded result");
         if cut {
-            eprintln!("the job stopped before the model's answer was on record: compared up to there");
+            eprintln!("the job was stopped before its next step was on record: compared up to there");
         }
         return Ok(());
     }
@@ -132,21 +126,12 @@ async fn whole(document: RawJson, artifacts: &Artifacts) -> Result<RawJson, Fail
     RawJson::parse(text.into()).map_err(|e| Failure::Failed(format!("{reference} is no JSON: {e}")))
 }
 
-/// Stands where the model stood. Every answer is on record; what is not must not be asked for, unless the job was stopped
-/// before it came: then the replay stops there too.
-struct NoModel {
-    stop: Option<CancellationToken>,
-    stopped: AtomicBool,
-}
+/// Stands where the model stood. Every answer is on record; what is not must not be asked for.
+struct NoModel;
 
 #[async_trait]
 impl ChatModel for NoModel {
     async fn chat(&self, _: &ChatRequest, _: &CallContext<'_>) -> Result<ChatReply, JobError> {
-        if let Some(stop) = &self.stop {
-            self.stopped.store(true, Ordering::Relaxed);
-            stop.cancel();
-            return std::future::pending().await;
-        }
         Err(JobError::new(ErrorCode::Internal, "a replay asks no model, and this answer is not on record")
             .with_retryable(false))
     }

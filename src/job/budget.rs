@@ -203,7 +203,11 @@ impl Meter {
     /// already used up.
     pub fn begin_request(&self) -> Result<(), JobError> {
         let mut account = self.account.lock();
-        self.room(&account.spend, Reservation::default(), &Ask { prompt: 0, answer: 1, rates: [0.0, f64::MIN_POSITIVE] })?;
+        self.room(
+            &account.spend,
+            Reservation::default(),
+            &Ask { prompt: 0, answer: 1, rates: [0.0, f64::MIN_POSITIVE] },
+        )?;
         account.spend.llm_calls += 1;
         Ok(())
     }

@@ -388,7 +388,10 @@ mod tests {
             assert_eq!(turns.next(error(ErrorCode::InvalidPipeline)), Action::Plan);
         }
         let Action::Fail(failed) = turns.next(calls(&[call("a", "{}")])) else { panic!("it goes on") };
-        assert_eq!((failed.code, &failed.details["reason"]), (ErrorCode::LoopDetected, &serde_json::json!("same_call")));
+        assert_eq!(
+            (failed.code, &failed.details["reason"]),
+            (ErrorCode::LoopDetected, &serde_json::json!("same_call"))
+        );
         assert_eq!(failed.details["last_error"]["type"], "invalid_pipeline");
         assert!(failed.message.contains("a with the same arguments 3 times: say"), "{failed}");
         assert!(failed.message.ends_with("the last error: invalid_pipeline: no"), "{failed}");

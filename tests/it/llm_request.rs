@@ -162,7 +162,10 @@ async fn two_jobs_on_one_workflow_share_everything_up_to_the_task() {
     }
     for part in ["max_tokens", "prompt_cache_key"] {
         let values = server.requests().iter().map(|seen| seen.json()[part].clone()).collect::<Vec<_>>();
-        assert!(rest.contains(part) && values[0] != values[1], "{part} differs, and stands behind the task: {values:?}");
+        assert!(
+            rest.contains(part) && values[0] != values[1],
+            "{part} differs, and stands behind the task: {values:?}"
+        );
     }
 }
 

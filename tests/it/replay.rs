@@ -121,7 +121,10 @@ async fn a_job_that_was_stopped_during_a_model_call_is_the_same_up_to_there() {
     assert_eq!(told(&ended[0].1), (json!("failed"), json!("timeout")), "{}", ended[0].1);
     for (id, original) in &ended {
         let metadata = &original["metadata"];
-        assert!(metadata["tokens"]["prompt"].as_u64() > Some(100), "{id}: a call that was cut short counts: {original}");
+        assert!(
+            metadata["tokens"]["prompt"].as_u64() > Some(100),
+            "{id}: a call that was cut short counts: {original}"
+        );
         assert!(metadata["warnings"][0].as_str().is_some_and(|said| said.contains("estimate")), "{id}: {original}");
         let (code, again, said) = replay(&stage, id);
         assert_eq!(code, Some(0), "{id}: {said}");

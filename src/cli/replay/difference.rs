@@ -14,15 +14,7 @@ const MAX_VALUE: usize = 120;
 const MEMBERS: [&str; 4] = ["status", "lane", "result", "error"];
 /// Members of `metadata` that are compared: what was done, and what it cost.
 const DONE: [&str; 3] = ["intent", "plan", "tool_calls"];
-const COST: [&str; 7] = [
-    "tokens_used",
-    "tokens",
-    "cost_usd",
-    "cache_hit",
-    "llm_calls",
-    "llm_model",
-    "warnings",
-];
+const COST: [&str; 7] = ["tokens_used", "tokens", "cost_usd", "cache_hit", "llm_calls", "llm_model", "warnings"];
 
 /// One line for each place where `again` is not what `original` was. Where a call was cut short (`cut`), what it cost is on
 /// record only in the result, and a job that was stopped while nobody worked at it has no record of what was done.

@@ -170,6 +170,28 @@ async fn a_request_that_was_cut_short_costs_its_owner_the_prompt_however_it_was(
     }
 }
 
+#[tokio::test]
+async fn a_job_goes_on_when_another_of_its_owner_was_cancelled_during_its_call() {
+    let gate = Gate::new();
+    let plan = Reply::call("execute_pipeline", &json!({"pipeline": [{"step": "top_k", "k": 1}]}));
+    let model = ModelServer::start([plan.clone().gate_at(0, &gate), plan]);
+    let stage = Stage::set()
+        .await
+        .with("OPENAI_BASE_URL", model.base_url())
+        .with("AGENT_RUNNER__LLM__OWNER_DAILY_TOKENS", "12000");
+    let _service = stage.serve();
+    let job = |id: &str| json!({"job_id": id, "prompt": "first row", "lane": "execute", "workflow_owner": "ann", "data": [{"a": 1}]});
+    stage.push(&job("gone")).await;
+    gate.reached().await;
+    assert!(stage.command(&["jobs", "cancel", "gone"]).status.success());
+    let gone = stage.result("gone").await;
+    // Were its part still held, there would not be room for another.
+    let cost = gone["metadata"]["tokens_used"].as_u64().unwrap();
+    assert!(2 * cost + 4096 > 12_000 - 4096 && 2 * cost < 12_000, "{gone}");
+    let done = stage.run(job("next")).await;
+    assert_eq!(done["status"], "completed", "{done}");
+}
+
 /// A stage whose model's minute another process has used up.
 async fn used_up(model: &ModelServer, per_minute: u32) -> Stage {
     let stage = Stage::set()

@@ -72,7 +72,7 @@ async fn lexical() {
         let agent = prompt % AGENTS;
         let text = sentence(&mut rng, agent);
         let started = Instant::now();
-        let decision = router.route(&registry, &text, &RouteRequest::default(), &context).await.unwrap();
+        let decision = router.route(&registry, &text, &RouteRequest::default(), &context, None).await.unwrap();
         times.push(started.elapsed());
         right += usize::from(decision.winner() == Some(&format!("agent-{agent}")));
     }

@@ -129,7 +129,7 @@ pub(super) async fn run(settings: &Settings, command: Command) -> Result<(), Fai
             let router = assemble::local_router(settings)?;
             let deadline = Instant::now() + ROUTE_TIMEOUT;
             let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
-            let routed = router.route(&registry, &prompt, &request, &context).await;
+            let routed = router.route(&registry, &prompt, &request, &context, None).await;
             let decision = routed.map_err(|error| match error.code {
                 crate::job::ErrorCode::InvalidJob => Failure::Usage(error.message),
                 _ => Failure::Failed(error.to_string()),

@@ -115,7 +115,7 @@ async fn decide(app: &App, ask: &Ask) -> Result<Decision, JobError> {
     let deadline = Instant::now() + ROUTE_TIMEOUT;
     let context = CallContext { meter: &meter, deadline, cancel: &app.closing, on_text: None };
     let request = RouteRequest { threshold: ask.threshold, show_top_n: ask.show_top_n };
-    app.agents.router.route(&app.agents.registry.current(), &ask.prompt, &request, &context).await
+    app.agents.router.route(&app.agents.registry.current(), &ask.prompt, &request, &context, None).await
 }
 
 /// What the router refused is the client's; what failed is the model server behind it.

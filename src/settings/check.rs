@@ -159,6 +159,13 @@ fn urls(settings: &Settings, faults: &mut Vec<String>) {
     if llm.provider == Provider::Openai && llm.api_key.is_none() && llm.base_url.is_none() && llm.models.is_empty() {
         faults.push("llm.provider: openai needs llm.api_key (OPENAI_API_KEY) or llm.base_url (OPENAI_BASE_URL)".into());
     }
+    let nobody = settings.embeddings.base_url.is_none() && llm.base_url.is_none();
+    let keyless = settings.embeddings.api_key.is_none() && llm.api_key.is_none();
+    if settings.embeddings.provider == EmbeddingsProvider::Openai && nobody && keyless {
+        faults.push(
+            "embeddings.provider: openai needs embeddings.base_url or embeddings.api_key, or those of llm".into(),
+        );
+    }
     let mut http_urls = vec![
         ("llm.base_url".to_owned(), &settings.llm.base_url),
         ("embeddings.base_url".to_owned(), &settings.embeddings.base_url),

@@ -61,12 +61,16 @@ impl Settings {
         }
     }
 
-    /// The embedder after `auto` is resolved.
+    /// The embedder after `auto` is resolved. The servers of `llm.models` are asked for nothing but answers, so with
+    /// them alone nobody is named whom texts might be sent to.
     #[must_use]
     pub fn embeddings_provider(&self) -> EmbeddingsProvider {
-        let keyed = self.embeddings.api_key.is_some() || self.embeddings.base_url.is_some();
+        let own = self.embeddings.api_key.is_some() || self.embeddings.base_url.is_some();
+        let shared = self.llm.api_key.is_some() || self.llm.base_url.is_some();
         match self.embeddings.provider {
-            EmbeddingsProvider::Auto if keyed || self.provider() == Provider::Openai => EmbeddingsProvider::Openai,
+            EmbeddingsProvider::Auto if own || (shared && self.provider() == Provider::Openai) => {
+                EmbeddingsProvider::Openai
+            }
             EmbeddingsProvider::Auto => EmbeddingsProvider::Lexical,
             provider => provider,
         }

@@ -159,3 +159,21 @@ fn expressions_that_would_exhaust_the_stack_are_told_before_they_are_parsed() {
         assert!(limits::expression_fault(&bad).is_some(), "{bad}");
     }
 }
+
+#[test]
+fn texts_go_to_no_server_that_nobody_named() {
+    use super::EmbeddingsProvider::{Lexical, Openai};
+    let models = "llm: {models: [{model: m, base_url: 'http://127.0.0.1:1/v1', api_key: k}]";
+    let rows = [
+        (format!("{models}}}"), Lexical),
+        (format!("{models}, base_url: 'http://127.0.0.1:2/v1'}}"), Openai),
+        (format!("{models}}}\nembeddings: {{base_url: 'http://127.0.0.1:2/v1'}}"), Openai),
+        ("llm: {api_key: k}".to_owned(), Openai),
+        ("llm: {api_key: k, provider: rules}".to_owned(), Lexical),
+    ];
+    for (yaml, provider) in rows {
+        assert_eq!(load(&yaml, &[]).unwrap().embeddings_provider(), provider, "{yaml}");
+    }
+    let error = load(&format!("{models}}}\nembeddings: {{provider: openai}}"), &[]).unwrap_err();
+    assert!(error.to_string().contains("embeddings.base_url"), "{error}");
+}

@@ -67,8 +67,16 @@ async fn end_of(runner: &Runner, queue: &SharedQueue, lease: &Lease, journal: Op
         (_, Standing::Duplicate) => Some(End::Duplicate),
         (Err(rejected), _) => Some(rejection(runner, delivery, rejected, times)),
         (Ok(job), Standing::Cancelled) => {
-            let error = JobError::new(ErrorCode::Cancelled, "the job was cancelled before it was taken");
-            let document = conclude::result(job, Err(error), Notes::default(), Meter::default().spend(), times);
+            let meter = Meter::default();
+            // What it had paid for before it was put back is its bill all the same.
+            let waited = match journal {
+                Some(journal) => journal.elapsed(&meter).await.unwrap_or_default(),
+                None => Elapsed::default(),
+            };
+            let why = if waited == Elapsed::default() { "before it was taken" } else { "while it waited" };
+            let error = JobError::new(ErrorCode::Cancelled, format!("the job was cancelled {why}"));
+            let times = Times { waited: waited.waited, ..times };
+            let document = conclude::result(job, Err(error), Notes::default(), meter.spend(), times);
             Some(ending(runner, delivery, document, None))
         }
         // A job that could be read has a journal.

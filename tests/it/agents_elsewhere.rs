@@ -92,7 +92,7 @@ async fn route(router: &Router, file: &str, prompt: &str) -> Result<Decision, Jo
     let (meter, cancel) = (Meter::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_secs(60);
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
-    router.route(&registry, prompt, &RouteRequest::default(), &context).await
+    router.route(&registry, prompt, &RouteRequest::default(), &context, None).await
 }
 
 fn ids(decision: &Decision) -> Vec<&str> {

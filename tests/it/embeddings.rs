@@ -1,18 +1,22 @@
 //! Vectors from a server: batches, refusals, keys, and what a route costs.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use agent_runner::{
     agents::{Registry, RouteOptions, RouteRequest, Router},
     embed::{self, Encoder, OpenAiEncoder},
-    job::{ErrorCode, JobError, Meter},
-    llm::CallContext,
+    job::{ErrorCode, JobError, JobId, Meter, Tokens},
+    llm::{CallContext, ChatModel, ChatReply, ChatRequest},
     settings::Settings,
-    store::MemoryStore,
+    store::{Journal, MemoryStore},
 };
+use async_trait::async_trait;
 use tokio::sync::Barrier;
 use tokio_util::sync::CancellationToken;
 
@@ -164,7 +168,7 @@ async fn a_route_costs_one_embedding_call_and_agents_are_embedded_once_over_rest
         let deadline = Instant::now() + Duration::from_secs(60);
         let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
         for _ in 0..3 {
-            let decision = router.route(&registry, prompt, &RouteRequest::default(), &context).await.unwrap();
+            let decision = router.route(&registry, prompt, &RouteRequest::default(), &context, None).await.unwrap();
             assert_eq!(decision.winner(), Some(["abc", "xyz"][start]));
             assert_eq!(decision.record.embedder, "openai/text-embedding-3-small");
         }
@@ -188,7 +192,7 @@ async fn parallel_routes_wait_side_by_side() {
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
     let prompts: Vec<String> = (0..10).map(|i| format!("prompt {}", "a".repeat(i + 1))).collect();
     let request = RouteRequest::default();
-    let routes = prompts.iter().map(|prompt| router.route(&registry, prompt, &request, &context));
+    let routes = prompts.iter().map(|prompt| router.route(&registry, prompt, &request, &context, None));
     assert!(futures::future::join_all(routes).await.iter().all(Result::is_ok));
     assert_eq!(meter.spend().llm_calls, 10);
 }
@@ -202,7 +206,7 @@ async fn route_by(
     let (meter, cancel) = (Meter::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_secs(60);
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
-    let decision = router.route(registry, prompt, &RouteRequest::default(), &context).await?;
+    let decision = router.route(registry, prompt, &RouteRequest::default(), &context, None).await?;
     let record = decision.record;
     Ok((record.embedder, record.embedder_fallback, meter.spend().llm_calls))
 }
@@ -269,4 +273,47 @@ async fn a_server_that_loses_its_embeddings_is_noticed_at_a_prompt() {
         let (embedder, warning, sent) = route_by(&router, &registry, &format!("c b a {calls}")).await.unwrap();
         assert_eq!((embedder.as_str(), warning.is_some(), sent), ("lexical", true, calls));
     }
+}
+
+/// Names one tag, and counts how often it was asked.
+struct Tagger(AtomicUsize);
+
+#[async_trait]
+impl ChatModel for Tagger {
+    async fn chat(&self, _: &ChatRequest, _: &CallContext<'_>) -> Result<ChatReply, JobError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let text = r#"{"tags":["letters"]}"#.into();
+        Ok(ChatReply { text, calls: Vec::new(), tokens: Tokens::default(), model: "m".into() })
+    }
+}
+
+#[tokio::test]
+async fn the_tags_are_paid_for_once_however_often_the_route_fails() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    // The agents' texts, then the prompt, which fails once.
+    let server = EmbeddingsServer::start(move |texts: &[String]| match count.fetch_add(1, Ordering::SeqCst) {
+        1 => (401, String::new(), "{}".to_owned()),
+        _ => vectors(texts),
+    })
+    .await;
+    let agents = "agents: [{id: abc, description: aabbcc, tags: [letters], instructions: i}]";
+    let registry = Arc::new(Registry::parse(agents, &Vec::new()).unwrap());
+    let embedder = embed::from_settings(&settings(&server), &client(), None).unwrap();
+    let model = Arc::new(Tagger(AtomicUsize::new(0)));
+    let router = Router::new(embedder, Some(model.clone()), RouteOptions::default());
+    let (meter, cancel, store) = (Meter::default(), CancellationToken::new(), MemoryStore::new(1 << 20));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
+    let id = JobId::try_from("r".to_owned()).unwrap();
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        // Of two deliveries each reads the journal anew.
+        let journal = Journal::new(store.clone(), &id, Duration::from_secs(60), 0);
+        let request = RouteRequest::default();
+        ended.push(router.route(&registry, "a b c a", &request, &context, Some(&journal)).await);
+    }
+    assert_eq!(ended.remove(0).unwrap_err().code, ErrorCode::LlmAuth);
+    assert_eq!(ended.remove(0).unwrap().winner(), Some("abc"));
+    assert_eq!(model.0.load(Ordering::SeqCst), 1);
 }

@@ -158,6 +158,22 @@ async fn a_job_that_a_server_puts_off_holds_no_slot_and_loses_no_attempt() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_cancelled_while_it_waits_keeps_its_bill() {
+    let model = ModelServer::start([limited("3")]);
+    let stage = one_slot(&model).await;
+    let _service = stage.serve();
+    stage.push(&job("waits", 60)).await;
+    stage.wait_for_event("waits", "started").await;
+    // There is one slot: when another job is done, the first is back in the queue.
+    let ready = json!({"job_id": "quick", "pipeline": [{"step": "top_k", "k": 1}], "data": [{"a": 1}]});
+    assert_eq!(stage.run(ready).await["status"], "completed");
+    assert!(stage.command(&["jobs", "cancel", "waits"]).status.success());
+    let done = stage.result("waits").await;
+    assert_eq!((&done["status"], &done["metadata"]["llm_calls"]), (&json!("cancelled"), &json!(1)), "{done}");
+    assert_eq!(done["error"]["message"], "the job was cancelled while it waited");
+}
+
+#[tokio::test]
 async fn a_job_without_the_time_fails_at_once_and_says_when_it_could_have_gone_on() {
     let model = ModelServer::start([limited("300")]);
     let stage = one_slot(&model).await;

@@ -117,7 +117,7 @@ async fn the_obvious_goes_where_it_belongs() {
     let deadline = Instant::now() + Duration::from_secs(60);
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
     for (prompt, expected) in rows {
-        let decision = router.route(&registry, prompt, &RouteRequest::default(), &context).await.unwrap();
+        let decision = router.route(&registry, prompt, &RouteRequest::default(), &context, None).await.unwrap();
         assert_eq!(decision.winner(), expected, "{prompt}: {:?}", decision.result(None).all_scores);
     }
     assert_eq!(meter.spend().llm_calls, 0);

@@ -85,7 +85,7 @@ pub async fn evaluate(router: &Router, registry: &Arc<Registry>, cases: &[Case])
         let context =
             CallContext { meter: &meter, deadline: Instant::now() + QUERY_TIMEOUT, cancel: &cancel, on_text: None };
         let started = Instant::now();
-        let decision = router.route(registry, &case.query, &RouteRequest::default(), &context).await?;
+        let decision = router.route(registry, &case.query, &RouteRequest::default(), &context, None).await?;
         routed.push((decision, started.elapsed()));
     }
     Ok(report::sum_up(router.embedder(), registry, cases, &routed))

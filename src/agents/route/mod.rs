@@ -10,11 +10,13 @@ mod tags;
 mod tests;
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
@@ -29,6 +31,7 @@ use crate::{
     job::{ErrorCode, JobError},
     llm::{CallContext, ChatModel, ChatRequest},
     settings::Settings,
+    store::Journal,
 };
 use elsewhere::{Elsewhere, Found};
 use record::Times;
@@ -138,7 +141,8 @@ impl Router {
         self.learned(registry).await.map(drop)
     }
 
-    /// Finds the agent for `prompt`. Nobody is a decision too, and no error.
+    /// Finds the agent for `prompt`. Nobody is a decision too, and no error. What a model answers goes on `record` at
+    /// once: a route that fails later, or is cut off, is not paid for twice.
     ///
     /// # Errors
     /// `invalid_job` for a threshold out of range; `llm_*`, `budget_exceeded`, `timeout` or `cancelled` from the
@@ -149,6 +153,7 @@ impl Router {
         prompt: &str,
         request: &RouteRequest,
         context: &CallContext<'_>,
+        record: Option<&Journal>,
     ) -> Result<Decision, JobError> {
         if let Some(threshold) = request.threshold.filter(|t| !(-1.0..=1.0).contains(t)) {
             let message = format!("the threshold must lie between -1 and 1, found {threshold}");
@@ -162,7 +167,7 @@ impl Router {
             return Ok(known);
         }
         let prepared = self.learned_in_time(registry, context).await?;
-        let decision = self.decide(&prepared, prompt, request, context).await?;
+        let decision = self.decide(&prepared, prompt, request, context, record).await?;
         // What is in a collection may be another thing at any time.
         let whole = decision.record.tags.fallback.is_none() && decision.record.pick_fallback.is_none();
         if whole && self.elsewhere.is_none() {
@@ -177,10 +182,13 @@ impl Router {
         prompt: &str,
         request: &RouteRequest,
         context: &CallContext<'_>,
+        record: Option<&Journal>,
     ) -> Result<Decision, JobError> {
         let registry = &*prepared.registry;
-        let ((tags, tags_took), (question, asking_took)) =
-            tokio::join!(timed(self.tags(prepared, prompt, context)), timed(self.question(prepared, prompt, context)),);
+        let ((tags, tags_took), (question, asking_took)) = tokio::join!(
+            timed(self.tags(prepared, prompt, context, record)),
+            timed(self.question(prepared, prompt, context)),
+        );
         let (tags, question) = (tags?, question?);
         let (field, comparing_took) = timed(self.field(prepared, &tags.found, question.as_ref(), context)).await;
         let Field { scores, found, considered } = field?;
@@ -197,7 +205,7 @@ impl Router {
             .collect();
         let scores_took = asking_took + comparing_took;
         let agent = |id: &str| registry.agent(id).or_else(|| found.iter().map(|f| &f.agent).find(|a| a.id == id));
-        let (picked, pick_took) = timed(self.pick(agent, prompt, &candidates, context)).await;
+        let (picked, pick_took) = timed(self.pick(agent, prompt, &candidates, context, record)).await;
         let (pick, pick_fallback) = match picked? {
             Some(Ok(pick)) => (Some(pick), None),
             Some(Err(why)) => (None, Some(why)),
@@ -272,7 +280,13 @@ impl Router {
         prepared.fitted.question(prompt, context).await.map(Some)
     }
 
-    async fn tags(&self, prepared: &Prepared, prompt: &str, context: &CallContext<'_>) -> Result<TagStep, JobError> {
+    async fn tags(
+        &self,
+        prepared: &Prepared,
+        prompt: &str,
+        context: &CallContext<'_>,
+        record: Option<&Journal>,
+    ) -> Result<TagStep, JobError> {
         let tags = match &self.elsewhere {
             Some(elsewhere) => elsewhere.tags(&prepared.registry, context).await,
             None => prepared.tags.clone(),
@@ -283,7 +297,8 @@ impl Router {
         let Some(model) = self.model.as_ref().filter(|_| !self.options.llm_pick && offered > 0) else {
             return Ok(by_words(None));
         };
-        match ask(&**model, &tags.request(prompt, self.options.model.as_deref()), context).await? {
+        let request = tags.request(prompt, self.options.model.as_deref());
+        match on_record(record, "route:tags", context, ask(&**model, &request, context)).await? {
             Ok(text) => Ok(TagStep { source: TagSource::Model, offered, found: tags.read(&text), fallback: None }),
             Err(why) => Ok(by_words(Some(why))),
         }
@@ -296,13 +311,14 @@ impl Router {
         prompt: &str,
         candidates: &[Candidate],
         context: &CallContext<'_>,
+        record: Option<&Journal>,
     ) -> Result<Option<Result<Pick, String>>, JobError> {
         let Some(model) = self.model.as_ref().filter(|_| self.options.llm_pick && !candidates.is_empty()) else {
             return Ok(None);
         };
         let shortlist = pick::shortlist(candidates);
         let request = pick::request(prompt, &shortlist, agent, self.options.model.as_deref());
-        let answer = ask(&**model, &request, context).await?;
+        let answer = on_record(record, "route:pick", context, ask(&**model, &request, context)).await?;
         Ok(Some(answer.and_then(|text| pick::read(&text, shortlist))))
     }
 
@@ -402,6 +418,18 @@ async fn ask(
             ErrorCode::Cancelled | ErrorCode::Timeout | ErrorCode::BudgetExceeded => Err(error),
             _ => Ok(Err(error.to_string())),
         },
+    }
+}
+
+async fn on_record<T: Serialize + DeserializeOwned>(
+    record: Option<&Journal>,
+    step: &str,
+    context: &CallContext<'_>,
+    work: impl Future<Output = Result<T, JobError>>,
+) -> Result<T, JobError> {
+    match record {
+        Some(journal) => journal.paid(step, context.meter, work).await,
+        None => work.await,
     }
 }
 

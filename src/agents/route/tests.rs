@@ -104,7 +104,7 @@ impl Bench {
         let (meter, cancel) = (Meter::default(), CancellationToken::new());
         let deadline = Instant::now() + Duration::from_secs(60);
         let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
-        self.router.route(&self.registry, prompt, &request, &context).await
+        self.router.route(&self.registry, prompt, &request, &context, None).await
     }
 }
 
@@ -295,7 +295,7 @@ async fn agents_are_learned_before_anybody_asks_and_again_when_they_change() {
     let (meter, cancel) = (Meter::default(), CancellationToken::new());
     let deadline = Instant::now() + Duration::from_secs(60);
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
-    router.route(&live.current(), "hello", &RouteRequest::default(), &context).await.unwrap();
+    router.route(&live.current(), "hello", &RouteRequest::default(), &context, None).await.unwrap();
     assert_eq!(fixed.learned.load(Ordering::SeqCst), 4, "the prompt tries again what could not be learned");
 }
 
@@ -310,7 +310,7 @@ async fn a_prompt_waits_for_the_learning_of_others_within_its_own_time() {
         }
         let context =
             CallContext { meter: &meter, deadline: Instant::now() + deadline, cancel: &cancel, on_text: None };
-        let ended = bench.router.route(&bench.registry, "hello", &RouteRequest::default(), &context).await;
+        let ended = bench.router.route(&bench.registry, "hello", &RouteRequest::default(), &context, None).await;
         assert_eq!(ended.unwrap_err().code, code);
     }
 }

@@ -21,8 +21,8 @@ impl Handoffs {
         let Frame { job, registry, around, .. } = frame;
         let request = RouteRequest { threshold: frame.asked.threshold, show_top_n: frame.asked.show_top_n };
         let context = &around.tool_context;
-        let routed = self.router.route(registry, job.prompt_text(), &request, &around.quiet);
-        // On record, since a model may have been asked for tags or a pick.
+        let routed = self.router.route(registry, job.prompt_text(), &request, &around.quiet, Some(context.journal));
+        // On record: it stands, whatever the registry says when the job comes again.
         let decision: Decision = context.journal.step("route", context.meter, routed).await?;
         book.execution.execution_id.clone_from(&decision.record.execution_id);
         book.trail = Trail::new(&decision.record.execution_id, &frame.began.at);

@@ -20,7 +20,8 @@ use crate::{
 /// Run a job that has ended once more from its journal, and compare
 ///
 /// Nothing is sent anywhere: model answers, fetched data and the orchestrator's answers come from the journal, all
-/// else is worked out again. Prints the result; exit code 1 when it is not the same, with what differs on stderr.
+/// else is worked out again. Prints the result; exit code 1 when it is not the same, with what differs on stderr. A job
+/// that was cancelled or ran out of time during a step, such as a model call, is compared up to that step.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   agent-runner replay uuid-123")]
@@ -52,16 +53,26 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
     let steps: &[&str] = if made_offline(&original) { &["intent"] } else { &["turn:", "intent", "ask:"] };
     let asked = journal().has(steps, &Meter::default()).await;
     let asked = asked.map_err(|e| Failure::Failed(e.to_string()))?;
+    let head: Value = original.to_value().unwrap_or_default();
+    let stopped = matches!(head["error"]["type"].as_str(), Some("cancelled" | "timeout"));
+    let asked = asked || (stopped && asks_model(&head));
     let chat = asked.then(|| Arc::new(NoModel) as Arc<dyn ChatModel>);
     let (runner, artifacts) = assemble::replayer(settings, queue.clone(), store.clone(), chat)?;
 
-    let again = RawJson::of(&runner.run_with(&job, &journal(), CancellationToken::new(), &|_: Event| {}).await);
+    let stop = CancellationToken::new();
+    let journal = if stopped { journal().stopped_by(stop.clone()) } else { journal() };
+    let again = RawJson::of(&runner.run_with(&job, &journal, stop.clone(), &|_: Event| {}).await);
+    let cut = stop.is_cancelled();
+    let again = if cut { ended_as(&head, &again) } else { again };
     output::line(again.as_str());
     let original = whole(original, &artifacts).await?;
-    let found =
-        difference::between(&original, &again).map_err(|e| Failure::Failed(format!("a result is no JSON: {e}")))?;
+    let found = difference::between(&original, &again, cut)
+        .map_err(|e| Failure::Failed(format!("a result is no JSON: {e}")))?;
     if found.is_empty() {
         eprintln!("the same as the recorded result");
+        if cut {
+            eprintln!("the job was stopped before its next step was on record: compared up to there");
+        }
         return Ok(());
     }
     for line in found {
@@ -74,6 +85,28 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
 fn made_offline(document: &RawJson) -> bool {
     let head: Value = document.to_value().unwrap_or_default();
     matches!(head["metadata"]["plan"]["source"].as_str(), Some("rules" | "ready"))
+}
+
+/// Whether a model was asked for a job, or was about to be, also where no answer of it is on record.
+fn asks_model(head: &Value) -> bool {
+    match head["metadata"]["plan"]["source"].as_str() {
+        Some("model") => true,
+        Some("rules" | "ready") => false,
+        _ => head["metadata"]["llm_calls"].as_u64().is_some_and(|calls| calls > 0),
+    }
+}
+
+/// `again` with the end of the job, which came from outside and is on no record but its result.
+fn ended_as(head: &Value, again: &RawJson) -> RawJson {
+    let mut document: Value = again.to_value().unwrap_or_default();
+    for member in ["status", "lane", "error"] {
+        match (head.get(member), document.as_object_mut()) {
+            (Some(was), Some(document)) => drop(document.insert(member.into(), was.clone())),
+            (None, Some(document)) => drop(document.shift_remove(member)),
+            (_, None) => {}
+        }
+    }
+    RawJson::of(&document)
 }
 
 /// A result document with its result in it, also where that is kept apart for its size.

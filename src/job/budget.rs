@@ -203,7 +203,11 @@ impl Meter {
     /// already used up.
     pub fn begin_request(&self) -> Result<(), JobError> {
         let mut account = self.account.lock();
-        self.room(&account.spend, Reservation::default(), &Ask { prompt: 0, answer: 1, rates: [0.0; 2] })?;
+        self.room(
+            &account.spend,
+            Reservation::default(),
+            &Ask { prompt: 0, answer: 1, rates: [0.0, f64::MIN_POSITIVE] },
+        )?;
         account.spend.llm_calls += 1;
         Ok(())
     }
@@ -254,8 +258,9 @@ impl Meter {
             let used = spend.cost_usd + held.dollars;
             let left = max - used - ask.prompt as f64 * ask.rates[0];
             let fits = if ask.rates[1] > 0.0 { whole(left / ask.rates[1]) } else { u64::MAX };
+            let free = ask.rates == [0.0; 2];
             // Fractions of a dollar add up to a little more or less than they should.
-            if used >= max || left < -1e-12 || fits == 0 {
+            if (used >= max && !free) || left < -1e-12 || fits == 0 {
                 return Err(over(ask, used >= max, format!("${used:.6} of ${max} is spent")));
             }
             answer = answer.min(fits);
@@ -385,6 +390,7 @@ mod tests {
             (None, Some(9.0), 1000, None),
             (Some(1005), Some(11.0), 1000, Some(5)),
             (Some(9000), Some(11.0), 1000, Some(10)),
+            (None, Some(0.0), 0, None),
         ] {
             let meter = meter(tokens, dollars);
             match (ask(&meter, prompt, 4096), answer) {
@@ -395,6 +401,10 @@ mod tests {
                 (got, want) => panic!("{tokens:?} {dollars:?}: {got:?}, not {want:?}"),
             }
         }
+        let free = Ask { prompt: 1000, answer: 4096, rates: [0.0; 2] };
+        let nothing = meter(None, Some(0.0));
+        assert!(matches!(nothing.poll_reserve(&free, Waker::noop()), Poll::Ready(Ok(_))), "a free model costs nothing");
+        assert!(nothing.begin_request().is_err());
         let message = refused(&meter(Some(1000), None), 1000);
         assert!(
             message.contains("0 of 1000 tokens are used, and the next prompt takes about 1000 tokens"),

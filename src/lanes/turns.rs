@@ -20,7 +20,7 @@ pub struct Bounds {
     pub max_turns: u32,
     /// Times a patch may be refused before the job fails.
     pub max_patch_tries: u32,
-    /// Times the same call with the same arguments may be asked for.
+    /// The same call with the same arguments ends the loop when it is asked for so many times.
     pub max_repeats: u32,
     /// Whether the planner can do anything with an error.
     pub mends: bool,
@@ -107,11 +107,8 @@ impl Turns {
     }
 
     fn planned(&mut self, calls: Vec<ToolCall>, text: String, reads: &[bool]) -> Action {
-        if let Some(call) = calls.iter().find(|call| self.repeats(call) >= self.bounds.max_repeats) {
-            return Action::Fail(JobError::new(
-                ErrorCode::LoopDetected,
-                format!("the planner asked for {} with the same arguments again and again", call.name),
-            ));
+        if let Some(call) = calls.iter().find(|call| self.repeats(call) + 1 >= self.bounds.max_repeats) {
+            return Action::Fail(self.same_call(&call.name));
         }
         let reads = reads.iter().copied().chain(std::iter::repeat(false));
         let mut waiting: Vec<_> = calls.into_iter().zip(reads).collect();
@@ -152,10 +149,7 @@ impl Turns {
         }
         let turns = u32::try_from(self.transcript.len()).unwrap_or(u32::MAX);
         match self.last_error.take_if(|_| self.refused_patches >= self.bounds.max_patch_tries) {
-            Some(mut error) => {
-                error.message = format!("gave up after {turns} tries; the last one: {}", error.message);
-                Action::Fail(error)
-            }
+            Some(error) => Action::Fail(given_up(error, turns)),
             None if turns >= self.bounds.max_turns => Action::Fail(self.out_of_turns()),
             None => Action::Plan,
         }
@@ -165,7 +159,23 @@ impl Turns {
     fn out_of_turns(&mut self) -> JobError {
         let turns = self.bounds.max_turns;
         let message = format!("the plan came to no end within {turns} turns: raise llm.max_turns or ask for less");
-        let error = JobError::new(ErrorCode::LoopDetected, "").with_detail("reason", "max_turns");
+        self.looped("max_turns", message)
+    }
+
+    /// A planner that asks for the same again has not understood what was wrong with it. A patch ends with that.
+    fn same_call(&mut self, name: &str) -> JobError {
+        if let Some(error) = self.last_error.take_if(|error| error.code == ErrorCode::InvalidPatch) {
+            return given_up(error, self.refused_patches);
+        }
+        let times = self.bounds.max_repeats;
+        let message = format!(
+            "the planner asked for {name} with the same arguments {times} times: say more exactly what is wanted, or use another model"
+        );
+        self.looped("same_call", message)
+    }
+
+    fn looped(&mut self, reason: &str, message: String) -> JobError {
+        let error = JobError::new(ErrorCode::LoopDetected, "").with_detail("reason", reason);
         match self.last_error.take() {
             Some(last) => {
                 let told = serde_json::json!({"type": last.code.as_str(), "message": last.message});
@@ -191,6 +201,11 @@ impl Open {
         let with = next.take_while(|(_, also_reads)| *reads && *also_reads).take(MAX_SIDE_BY_SIDE - 1);
         std::iter::once(first).chain(with.map(|(call, _)| call)).cloned().collect()
     }
+}
+
+fn given_up(mut error: JobError, tries: u32) -> JobError {
+    error.message = format!("gave up after {tries} tries; the last one: {}", error.message);
+    error
 }
 
 /// Errors that no other plan can mend: the job's own retry owns those that pass with time.
@@ -225,7 +240,7 @@ mod tests {
     use super::*;
     use crate::job::RawJson;
 
-    const BOUNDS: Bounds = Bounds { max_turns: 3, max_patch_tries: 3, max_repeats: 2, mends: true };
+    const BOUNDS: Bounds = Bounds { max_turns: 3, max_patch_tries: 3, max_repeats: 3, mends: true };
 
     fn call(name: &str, arguments: &'static str) -> ToolCall {
         ToolCall { id: name.into(), name: name.into(), arguments: RawJson::from_trusted(arguments) }
@@ -363,6 +378,23 @@ mod tests {
         let told = Event::Called(vec![Ok(ToolReport::told("two tools"))]);
         let Action::Fail(failed) = looking.next(told) else { panic!("it goes on") };
         assert_eq!((failed.code, failed.details.contains_key("last_error")), (ErrorCode::LoopDetected, false));
+    }
+
+    #[test]
+    fn the_third_time_for_the_same_call_says_why_and_what_to_do() {
+        let mut turns = Turns::new(Bounds { max_turns: 9, ..BOUNDS });
+        for _ in 0..2 {
+            turns.next(calls(&[call("a", "{}")]));
+            assert_eq!(turns.next(error(ErrorCode::InvalidPipeline)), Action::Plan);
+        }
+        let Action::Fail(failed) = turns.next(calls(&[call("a", "{}")])) else { panic!("it goes on") };
+        assert_eq!(
+            (failed.code, &failed.details["reason"]),
+            (ErrorCode::LoopDetected, &serde_json::json!("same_call"))
+        );
+        assert_eq!(failed.details["last_error"]["type"], "invalid_pipeline");
+        assert!(failed.message.contains("a with the same arguments 3 times: say"), "{failed}");
+        assert!(failed.message.ends_with("the last error: invalid_pipeline: no"), "{failed}");
     }
 
     #[test]

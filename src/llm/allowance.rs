@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    job::{ErrorCode, JobError, Tokens},
+    job::{Ask, ErrorCode, JobError, Tokens},
     settings::Llm,
     store::{Held, Hold, SharedStore, key_part},
 };
@@ -28,7 +28,7 @@ pub(super) struct Allowance {
     held_for: Duration,
 }
 
-/// What is held for a request until its answer is known.
+/// A request for which something is held until its answer is known.
 #[derive(Debug)]
 pub(super) struct Reserved {
     owner: String,
@@ -37,9 +37,17 @@ pub(super) struct Reserved {
 }
 
 impl Reserved {
-    fn hold(&self, tokens: u64, dollars: f64) -> Hold<'_> {
-        let amounts = [tokens.min(MOST), micros(dollars)];
-        Hold { owner: &self.owner, period: &self.day, holder: &self.holder, amounts }
+    /// A request of `owner`, for which nothing is held yet.
+    pub(super) fn of(owner: &str) -> Self {
+        Self {
+            owner: key_part(owner),
+            day: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+            holder: format!("{:032x}", rand::random::<u128>()),
+        }
+    }
+
+    fn hold(&self, amounts: [u64; 2], least: [u64; 2]) -> Hold<'_> {
+        Hold { owner: &self.owner, period: &self.day, holder: &self.holder, amounts, least }
     }
 }
 
@@ -60,24 +68,21 @@ impl Allowance {
         self.max_cost > 0.0
     }
 
-    /// Reserves what a request of `owner` costs at most: `tokens` tokens and `dollars`. A store out of reach lets it
-    /// pass, as with rate limits.
+    /// Reserves what a request costs at most: its prompt, and as much of an answer as is left, which is returned. A store
+    /// out of reach lets it pass, as with rate limits.
     ///
     /// # Errors
-    /// `budget_exceeded` when the day's allowance is used up, deferred where other requests of the owner are still under
-    /// way and may leave room; nothing is reserved then.
-    pub(super) async fn reserve(&self, owner: &str, tokens: u64, dollars: f64) -> Result<Reserved, JobError> {
-        let reserved = Reserved {
-            owner: key_part(owner),
-            day: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-            holder: format!("{:032x}", rand::random::<u128>()),
-        };
-        let held = self.store.hold(&reserved.hold(tokens, dollars), self.limits, self.held_for).await;
-        match held {
-            Ok(Held::Yes) => Ok(reserved),
+    /// `budget_exceeded` when the day's allowance is used up or too small for the prompt, deferred where other requests
+    /// of the owner are still under way and may leave room; nothing is reserved then.
+    pub(super) async fn reserve(&self, reserved: &Reserved, ask: &Ask) -> Result<u64, JobError> {
+        let dollars = |answer: u64| ask.prompt as f64 * ask.rates[0] + answer as f64 * ask.rates[1];
+        let tokens = |answer: u64| ask.prompt.saturating_add(answer).min(MOST);
+        let hold = reserved.hold([tokens(ask.answer), at_most(dollars(ask.answer))], [tokens(1), at_most(dollars(1))]);
+        match self.store.hold(&hold, self.limits, self.held_for).await {
+            Ok(Held::Yes(held)) => Ok(answer(ask, held)),
             Ok(Held::UsedUp(used)) => Err(refusal(format!(
                 "the allowance of this workflow_owner is used up: {}; ask again tomorrow (UTC)",
-                self.over(used)
+                self.over(used, &hold)
             ))),
             Ok(Held::Later) => {
                 let message = "requests of this workflow_owner that are under way have reserved the rest of its day";
@@ -87,26 +92,41 @@ impl Allowance {
             }
             Err(error) => {
                 tracing::warn!(%error, "an owner's allowance cannot be held now; the request passes");
-                Ok(reserved)
+                Ok(ask.answer)
             }
         }
     }
 
     /// Puts what was used in place of what was reserved.
     pub(super) async fn settle(&self, reserved: &Reserved, used: Tokens, dollars: f64) {
-        if let Err(error) = self.store.settle(&reserved.hold(used.total(), dollars), KEPT).await {
+        let amounts = [used.total().min(MOST), micros(dollars)];
+        if let Err(error) = self.store.settle(&reserved.hold(amounts, [0; 2]), KEPT).await {
             tracing::warn!(%error, "what an owner used cannot be counted now");
         }
     }
 
-    /// Which limit the sums have reached.
-    fn over(&self, [tokens, spent]: [u64; 2]) -> String {
-        let [max_tokens, _] = self.limits;
-        if max_tokens > 0 && tokens >= max_tokens {
-            return format!("{tokens} of {max_tokens} tokens of this day are used (llm.owner_daily_tokens)");
+    /// Which limit leaves too little.
+    fn over(&self, [tokens, spent]: [u64; 2], hold: &Hold<'_>) -> String {
+        let ([max_tokens, max_spent], [prompt, micros]) = (self.limits, hold.least);
+        let next = |full: bool, prompt: String| {
+            if full { String::new() } else { format!(", and the next prompt takes about {prompt}") }
+        };
+        if max_tokens > 0 && tokens.saturating_add(prompt) > max_tokens {
+            let next = next(tokens >= max_tokens, format!("{prompt} tokens"));
+            return format!("{tokens} of {max_tokens} tokens of this day are used (llm.owner_daily_tokens){next}");
         }
-        format!("${} of ${} of this day are spent (llm.owner_daily_cost_usd)", spent as f64 / 1e6, self.max_cost)
+        let next = next(spent >= max_spent, format!("${}", micros as f64 / 1e6));
+        let spent = spent as f64 / 1e6;
+        format!("${spent} of ${} of this day are spent (llm.owner_daily_cost_usd){next}", self.max_cost)
     }
+}
+
+/// The longest answer that fits into what is held.
+fn answer(ask: &Ask, [tokens, micros]: [u64; 2]) -> u64 {
+    let by_tokens = tokens.saturating_sub(ask.prompt);
+    let left = micros as f64 / 1e6 - ask.prompt as f64 * ask.rates[0];
+    let by_dollars = if ask.rates[1] > 0.0 { whole(left / ask.rates[1]) } else { u64::MAX };
+    ask.answer.min(by_tokens).min(by_dollars).max(1)
 }
 
 fn refusal(message: String) -> JobError {
@@ -118,10 +138,25 @@ fn micros(dollars: f64) -> u64 {
     (dollars.clamp(0.0, 1e9) * 1e6).round() as u64
 }
 
+/// Rounded up: what costs anything is not free.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped; a cast of a float saturates")]
+fn at_most(dollars: f64) -> u64 {
+    (dollars.clamp(0.0, 1e9) * 1e6 - 1e-6).ceil() as u64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
+fn whole(tokens: f64) -> u64 {
+    (tokens + 1e-6).floor() as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::MemoryStore;
+
+    fn ask(prompt: u64, answer: u64) -> Ask {
+        Ask { prompt, answer, rates: [0.000_001, 0.000_01] }
+    }
 
     #[tokio::test]
     async fn a_day_is_shared_by_all_jobs_of_an_owner_and_by_nobody_else() {
@@ -130,29 +165,35 @@ mod tests {
         let one = Allowance::new(&llm, store.clone()).unwrap();
         let other = Allowance::new(&llm, store).unwrap();
         let used = |total| Tokens { prompt: total, ..Tokens::default() };
-        let reserved = one.reserve("ann", 30, 0.0).await.unwrap();
-        one.settle(&reserved, used(60), 0.0).await;
-        let last = other.reserve("ann", 90, 0.0).await.unwrap();
-        let waits = one.reserve("ann", 1, 0.0).await.unwrap_err();
+        let request = || Reserved::of("ann");
+        let (first, last, next) = (request(), request(), request());
+        assert_eq!(one.reserve(&first, &ask(10, 20)).await.unwrap(), 20);
+        one.settle(&first, used(60), 0.0).await;
+        assert_eq!(other.reserve(&last, &ask(20, 70)).await.unwrap(), 20, "no more of an answer than is left");
+        let waits = one.reserve(&next, &ask(1, 10)).await.unwrap_err();
         assert!(waits.deferred && waits.retry_after.is_some(), "what is only reserved may come back: {waits}");
         other.settle(&last, used(10), 0.0).await;
-        let again = one.reserve("ann", 1, 0.0).await.unwrap();
-        one.settle(&again, used(40), 0.0).await;
-        let refused = other.reserve("ann", 1, 0.0).await.unwrap_err();
+        let small = one.reserve(&next, &ask(30, 10)).await.unwrap_err();
+        assert!(!small.deferred && small.message.contains("the next prompt takes about 31 tokens"), "{small}");
+        one.reserve(&next, &ask(1, 1)).await.unwrap();
+        one.settle(&next, used(40), 0.0).await;
+        let refused = other.reserve(&request(), &ask(1, 1)).await.unwrap_err();
         assert_eq!((refused.code, refused.retryable, refused.deferred), (ErrorCode::BudgetExceeded, false, false));
         assert!(refused.message.contains("110 of 100 tokens"), "{}", refused.message);
-        assert!(one.reserve("bob", 1, 0.0).await.is_ok());
+        assert!(one.reserve(&Reserved::of("bob"), &ask(1, 1)).await.is_ok());
         assert!(Allowance::new(&Llm::default(), MemoryStore::new(0)).is_none());
     }
 
     #[tokio::test]
-    async fn money_is_counted_in_millionths() {
-        let llm = Llm { owner_daily_cost_usd: 0.000_002, ..Llm::default() };
+    async fn money_is_counted_in_millionths_and_bounds_the_answer() {
+        let llm = Llm { owner_daily_cost_usd: 0.001, ..Llm::default() };
         let allowance = Allowance::new(&llm, MemoryStore::new(0)).unwrap();
-        for _ in 0..2 {
-            let reserved = allowance.reserve("ann", 0, 0.0).await.unwrap();
-            allowance.settle(&reserved, Tokens::default(), 0.000_001).await;
-        }
-        assert!(allowance.reserve("ann", 0, 0.0).await.unwrap_err().message.contains("$0.000002 of $0.000002"));
+        let request = Reserved::of("ann");
+        assert_eq!(allowance.reserve(&request, &ask(100, 4096)).await.unwrap(), 90);
+        allowance.settle(&request, Tokens::default(), 0.001).await;
+        let refused = allowance.reserve(&request, &ask(1, 1)).await.unwrap_err();
+        assert!(refused.message.contains("$0.001 of $0.001"), "{refused}");
+        let free = Ask { rates: [0.0; 2], ..ask(1, 4096) };
+        assert_eq!(allowance.reserve(&request, &free).await.unwrap(), 4096, "what costs nothing goes on");
     }
 }

@@ -1,7 +1,8 @@
 //! The request as it goes over the wire.
 //!
-//! Members stand in one order, what changes least first: two requests that begin alike are alike byte for
-//! byte up to the first difference, which is what provider prompt caches need.
+//! Members stand in one order: tools and messages as early as can be, and what differs from job to job (the bound of the
+//! answer, the key of the cache) behind them. So two requests that begin alike are alike byte for byte up to the first
+//! difference of what they say, which is what provider prompt caches need.
 
 use async_openai::types::chat::{
     ChatCompletionMessageToolCall, ChatCompletionMessageToolCalls, ChatCompletionRequestAssistantMessage,
@@ -21,24 +22,24 @@ use super::{
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<ChatCompletionStreamOptions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<ChatCompletionTools>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<ToolChoiceOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<WireFormat>,
+    messages: Vec<ChatCompletionRequestMessage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_completion_tokens: Option<u32>,
-    stream: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream_options: Option<ChatCompletionStreamOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_cache_key: Option<&'a str>,
-    messages: Vec<ChatCompletionRequestMessage>,
 }
 
 /// What fills the fields that a request leaves open.

@@ -16,6 +16,9 @@ use crate::settings::Secret;
 /// Where requests go when nothing is configured.
 pub(super) const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
 
+/// A shorter key keeps nobody out, and stands in too many words to be cut out of them.
+const SHORTEST_SECRET: usize = 8;
+
 /// One model server.
 pub(super) struct Endpoint {
     /// The address of chat completions.
@@ -78,7 +81,8 @@ impl Endpoint {
     /// `text` without the key, should a server have repeated it, and without anything that looks like one.
     pub(super) fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        if let Some(key) = self.key.as_ref().map(|key| key.expose_secret().trim()).filter(|key| !key.is_empty()) {
+        let key = self.key.as_ref().map(|key| key.expose_secret().trim());
+        if let Some(key) = key.filter(|key| key.len() >= SHORTEST_SECRET) {
             text = text.replace(key, "[key]");
         }
         // Providers show keys in part: `sk-ab***yz`.
@@ -147,5 +151,7 @@ mod tests {
         ] {
             assert_eq!(endpoint.redact(text), want);
         }
+        let short = self::endpoint("https://x.y", Some("e")).ok().unwrap();
+        assert_eq!(short.redact("the server fell silent"), "the server fell silent");
     }
 }

@@ -63,6 +63,8 @@ struct Clock {
     total: Instant,
     job: Instant,
     next_content: (Instant, Limit),
+    /// One of the limits, or the job's end, was there before the answer's.
+    expired: bool,
 }
 
 impl Clock {
@@ -81,8 +83,9 @@ impl Exchange<'_> {
         // An answer in one piece shows nothing until it is there.
         let first =
             if self.stream { (now + self.bounds.first_token, Limit::FirstToken) } else { (total, Limit::Total) };
-        let mut clock = Clock { total, job: context.deadline, next_content: first };
+        let mut clock = Clock { total, job: context.deadline, next_content: first, expired: false };
         let result = self.answer(context, &mut clock, heard).await;
+        heard.cut_short &= clock.expired;
         result.map_err(|fault| Fault { message: self.endpoint.redact(&fault.message), ..fault })
     }
 
@@ -100,9 +103,13 @@ impl Exchange<'_> {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, accept)
             .body(self.body.clone());
-        let response = match self.within(context, clock, request.send()).await {
+        let sending = async {
+            heard.cut_short = true;
+            request.send().await
+        };
+        let response = match self.within(context, clock, sending).await {
             Ok(sent) => sent.map_err(|error| self.transport(&error))?,
-            Err(limit) => return Err(self.expired(limit)),
+            Err(limit) => return Err(self.expired(clock, limit)),
         };
         if !response.status().is_success() {
             return Err(self.refusal(context, clock, response).await);
@@ -133,10 +140,10 @@ impl Exchange<'_> {
                     break;
                 }
                 Err(Some(Limit::Finished)) => break,
-                Err(limit) => return Err(self.expired(limit)),
+                Err(limit) => return Err(self.expired(clock, limit)),
             };
             let content = reader.push(&chunk, &mut show);
-            *heard = reader.heard();
+            *heard = Heard { cut_short: true, ..reader.heard() };
             if content? {
                 clock.next_content = if reader.is_finished() {
                     (Instant::now() + AFTER_FINISH.min(self.bounds.idle), Limit::Finished)
@@ -154,7 +161,7 @@ impl Exchange<'_> {
             (Some(error), Kind::Cut | Kind::Unavailable) => self.broken(error),
             _ => fault,
         });
-        *heard = reader.heard();
+        *heard = Heard { cut_short: true, ..reader.heard() };
         assembled
     }
 
@@ -178,7 +185,8 @@ impl Exchange<'_> {
         }
     }
 
-    fn expired(&self, limit: Option<Limit>) -> Fault {
+    fn expired(&self, clock: &mut Clock, limit: Option<Limit>) -> Fault {
+        clock.expired = true;
         let host = &self.endpoint.host;
         let secs = |duration: Duration| duration.as_secs_f64();
         match limit {
@@ -214,7 +222,7 @@ impl Exchange<'_> {
                 Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
                 // The status says enough; only a cancelled or expired job ends here.
                 Ok(_) | Err(Some(Limit::Idle | Limit::Total)) => break,
-                Err(limit) => return self.expired(limit),
+                Err(limit) => return self.expired(clock, limit),
             }
         }
         body.truncate(MAX_ERROR_BYTES);

@@ -21,6 +21,7 @@ mod retry;
 mod route;
 mod stream;
 pub mod structured;
+mod tab;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::{
     Breaker, CallContext, ChatModel, ChatReply, ChatRequest, Circuit, Permit, RateGate, StoreGate,
-    allowance::{Allowance, Reserved},
+    allowance::Allowance,
     body,
     exchange::{Bounds, Exchange},
     fault::{Fault, Kind},
@@ -21,12 +21,13 @@ use super::{
     retry::{Policy, Situation},
     route::{Leg, Routes},
     stream::Assembled,
+    tab::Tab,
     trace,
     turn::{self, IN_SLOT, pause},
-    usage::{self, Heard, Used},
+    usage::{self, Heard},
 };
 use crate::{
-    job::{Ask, Bill, ErrorCode, JobError, Tokens},
+    job::{Ask, ErrorCode, JobError},
     net,
     settings::{Llm, Price, Settings, SettingsError},
     store::{MemoryStore, SharedStore},
@@ -42,7 +43,7 @@ pub struct OpenAi {
     bounds: Bounds,
     cooldown: Duration,
     gate: Arc<dyn RateGate>,
-    allowance: Option<Allowance>,
+    allowance: Option<Arc<Allowance>>,
     capture_content: bool,
 }
 
@@ -78,7 +79,7 @@ impl OpenAi {
     /// The same client with its limits held in `store`, so that all processes that share the store share them.
     #[must_use]
     pub fn with_store(mut self, store: SharedStore, llm: &Llm) -> Self {
-        self.allowance = Allowance::new(llm, store.clone());
+        self.allowance = Allowance::new(llm, store.clone()).map(Arc::new);
         self.gate = Arc::new(StoreGate::new(store));
         self
     }
@@ -152,28 +153,32 @@ impl OpenAi {
         let body = body::write(request, model, route.defaults, wanted, quirks);
         let ask =
             Ask { prompt: usage::estimate(body.len()), answer: wanted.into(), rates: price::rates(price.as_ref()) };
-        let mut grant = turn::granted(ask, context).await?;
-        let answer = u32::try_from(grant.answer()).unwrap_or(wanted).min(wanted);
-        let body = if grant.is_cut() { body::write(request, model, route.defaults, answer, quirks) } else { body };
-        let most = Tokens { prompt: ask.prompt, completion: answer.into(), cached: 0 };
-        let permit = turn::admitted(&*self.gate, leg, most.total(), context, has_fallback).await?;
-        let reserved = match self.afford(most, price.as_ref(), context).await {
-            Ok(reserved) => reserved,
-            Err(fault) => {
-                self.gate.give_back(&leg.rate_key(), route.limits, most.total()).await;
-                return Err(Attempt::Refused(fault));
+        let grant = turn::granted(ask, context).await?;
+        let granted = Ask { answer: grant.answer().min(ask.answer), ..ask };
+        let most = granted.prompt + granted.answer;
+        let permit = turn::admitted(&*self.gate, leg, most, context, has_fallback).await?;
+        let mut tab = Tab::open(&self.gate, leg, price.as_ref(), ask, most);
+        let afforded = match (&self.allowance, context.meter.owner()) {
+            (Some(allowance), Some(owner)) => tab.afford(allowance, owner, &granted).await,
+            _ => Ok(granted.answer),
+        };
+        let answer = match afforded {
+            Ok(answer) => answer,
+            Err(refused) => {
+                tab.settle().await;
+                return Err(Attempt::Refused(refused.into()));
             }
         };
-        grant.send(model);
-        let (answer, used) = self.exchange(leg, request, body, quirks, context, ask.prompt).await;
-        let cost = price.as_ref().map(|price| price::cost(price, used.tokens));
-        self.gate.settle(&leg.rate_key(), route.limits, most.total(), used.tokens.total()).await;
-        if let (Some(allowance), Some(reserved)) = (&self.allowance, &reserved) {
-            allowance.settle(reserved, used.tokens, cost.unwrap_or_default()).await;
-        }
-        let cut = grant.is_cut();
-        grant.settle(&Bill { model, tokens: used.tokens, estimated: used.estimated, cost_usd: cost });
-        meters::cost(leg, used.tokens, cost.unwrap_or_default());
+        let cut = match answer < ask.answer {
+            true if answer < granted.answer => Some("the workflow_owner's day has"),
+            true => Some("the job's budget has"),
+            false => None,
+        };
+        let bound = u32::try_from(answer).unwrap_or(wanted);
+        let body = if cut.is_some() { body::write(request, model, route.defaults, bound, quirks) } else { body };
+        tab.send(grant);
+        let answer = self.exchange(leg, request, body, quirks, context, &mut tab.heard).await;
+        let used = tab.settle().await;
         match answer {
             Ok(answer) => {
                 permit.end(false, Instant::now());
@@ -185,7 +190,7 @@ impl OpenAi {
         }
     }
 
-    /// Sends the request, and says what it has used.
+    /// Sends the request; `heard` is told what was heard of its answer.
     async fn exchange(
         &self,
         leg: Leg<'_>,
@@ -193,8 +198,8 @@ impl OpenAi {
         body: Bytes,
         quirks: Quirks,
         context: &CallContext<'_>,
-        prompt: u64,
-    ) -> (Result<Assembled, Fault>, Used) {
+        heard: &mut Heard,
+    ) -> Result<Assembled, Fault> {
         let offered: Vec<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
         let exchange = Exchange {
             client: &self.client,
@@ -206,10 +211,9 @@ impl OpenAi {
             bounds: self.bounds,
         };
         let started = Instant::now();
-        let mut heard = Heard::default();
-        let answer = exchange.run(context, &mut heard).await;
+        let answer = exchange.run(context, heard).await;
         meters::request(leg, answer.as_ref().err().map(Fault::code), started.elapsed());
-        (answer, heard.used(prompt))
+        answer
     }
 
     /// What follows from a request that failed, for this call and for those of others.
@@ -238,30 +242,18 @@ impl OpenAi {
         if let (Kind::RateLimited, Some(wait)) = (fault.kind, fault.wait) {
             self.gate.shut(&leg.rate_key(), leg.route.limits, wait).await;
         }
-        if cut && fault.kind == Kind::OutOfTokens {
-            let message = "the answer needs more tokens than the job's budget has left: raise it or ask for less";
+        if let (Some(whose), Kind::OutOfTokens) = (cut, fault.kind) {
+            let message = format!("the answer needs more tokens than {whose} left: raise it or ask for less");
             return Attempt::Refused(Fault::new(Kind::OverBudget, message));
         }
         Attempt::Failed(fault)
-    }
-
-    /// Leave of the owner's allowance for what a request costs at most.
-    async fn afford(
-        &self,
-        most: Tokens,
-        price: Option<&Price>,
-        context: &CallContext<'_>,
-    ) -> Result<Option<Reserved>, Fault> {
-        let (Some(allowance), Some(owner)) = (&self.allowance, context.meter.owner()) else { return Ok(None) };
-        let dollars = price.map_or(0.0, |price| price::cost(price, most));
-        Ok(Some(allowance.reserve(owner, most.total(), dollars).await?))
     }
 
     /// What the model costs. Where dollars are bounded, one that nobody priced is not asked.
     fn price(&self, Leg { route, model }: Leg<'_>, context: &CallContext<'_>) -> Result<Option<Price>, Fault> {
         let price = if model == route.model { route.price.clone() } else { price::of(model, &self.prices) };
         let owner_bounds =
-            || context.meter.owner().is_some() && self.allowance.as_ref().is_some_and(Allowance::bounds_cost);
+            || context.meter.owner().is_some() && self.allowance.as_ref().is_some_and(|day| day.bounds_cost());
         if price.is_some() || !(context.meter.bounds_cost() || owner_bounds()) {
             return Ok(price);
         }
@@ -279,8 +271,8 @@ struct Sent<'a> {
     leg: Leg<'a>,
     quirks: Quirks,
     permit: Permit,
-    /// The budget allowed less of an answer than was wanted.
-    cut: bool,
+    /// What allowed less of an answer than was wanted, in words.
+    cut: Option<&'static str>,
 }
 
 /// How one request failed.

@@ -20,6 +20,8 @@ pub(super) struct Heard {
     pub(super) begun: bool,
     /// Bytes of words, thoughts and calls.
     pub(super) content: usize,
+    /// It was sent, and we did not wait for its end: whatever the server made of it is paid for.
+    pub(super) cut_short: bool,
 }
 
 /// What a request has used.
@@ -31,11 +33,12 @@ pub(super) struct Used {
 }
 
 impl Heard {
-    /// What a request with a prompt of about `prompt` tokens has used. One that the server did not take has used nothing.
+    /// What a request with a prompt of about `prompt` tokens has used. One that the server did not take has used nothing,
+    /// and one that was cut short its prompt and what came.
     pub(super) fn used(self, prompt: u64) -> Used {
         match self.counted.filter(|counted| counted.total() > 0) {
             Some(tokens) => Used { tokens, estimated: false },
-            None if self.begun => {
+            None if self.begun || self.cut_short => {
                 let tokens = Tokens { prompt, completion: estimate(self.content), cached: 0 };
                 Used { tokens, estimated: true }
             }
@@ -51,7 +54,7 @@ mod tests {
     #[test]
     fn what_is_not_counted_is_estimated_and_what_was_not_taken_is_free() {
         let tokens = |prompt, completion| Tokens { prompt, completion, cached: 0 };
-        let heard = |counted, begun| Heard { counted, begun, content: 9 };
+        let heard = |counted, begun| Heard { counted, begun, content: 9, cut_short: false };
         for (heard, want, estimated) in [
             (heard(Some(tokens(7, 2)), true), tokens(7, 2), false),
             (heard(Some(tokens(0, 0)), true), tokens(50, 3), true),
@@ -61,5 +64,7 @@ mod tests {
         ] {
             assert_eq!(heard.used(50), Used { tokens: want, estimated }, "{heard:?}");
         }
+        let cut = Heard { cut_short: true, ..Heard::default() };
+        assert_eq!(cut.used(50), Used { tokens: tokens(50, 0), estimated: true });
     }
 }

@@ -28,7 +28,7 @@ pub const MAX_SIDE_BY_SIDE: usize = 4;
 /// Bytes of one call's arguments: a plan with literal rows fits, a runaway does not.
 pub const MAX_ARGUMENT_BYTES: usize = 4 << 20;
 
-/// How often the same tool call with the same arguments is made: the third time nothing new will come of it.
+/// The same tool call with the same arguments, asked for so often, ends a loop: nothing new will come of it.
 pub const MAX_REPEATS: u32 = 3;
 
 /// Bytes of one CEL expression: chains of operators make trees as deep as they are long.

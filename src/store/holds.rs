@@ -14,24 +14,34 @@ pub struct Hold<'a> {
     pub period: &'a str,
     /// Which request.
     pub holder: &'a str,
-    /// Tokens and millionths of a dollar.
+    /// Tokens and millionths of a dollar: the most that is wanted, or what was used.
     pub amounts: [u64; 2],
+    /// Less than this is of no use.
+    pub least: [u64; 2],
 }
 
 /// How asking for a hold went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
-    /// It is held.
-    Yes,
-    /// Others hold what is left, and may give some of it back.
+    /// So much is held: what was wanted, or all that is left.
+    Yes([u64; 2]),
+    /// Others hold what it would get if it were alone, and may give some of it back.
     Later,
-    /// So much is used, and that is all.
+    /// So much is used, and what is left is of no use.
     UsedUp([u64; 2]),
 }
 
-/// Whether one of `sums` has come to its limit; 0 is none.
-pub(super) fn reached(sums: [u64; 2], limits: [u64; 2]) -> bool {
-    sums.iter().zip(limits).any(|(sum, limit)| limit > 0 && *sum >= limit)
+/// What `hold` gets where `sums` are taken; nothing where that would be of no use. A limit of 0 is none.
+fn part(hold: &Hold<'_>, sums: [u64; 2], limits: [u64; 2]) -> Option<[u64; 2]> {
+    let mut part = hold.amounts;
+    for i in (0..2).filter(|i| limits[*i] > 0) {
+        let left = limits[i].saturating_sub(sums[i]);
+        if left < hold.least[i] {
+            return None;
+        }
+        part[i] = part[i].min(left);
+    }
+    Some(part)
 }
 
 /// What is used of an allowance, and what is held of it.
@@ -44,19 +54,16 @@ pub(super) struct Book {
 impl Book {
     pub(super) fn hold(&mut self, hold: &Hold<'_>, limits: [u64; 2], ttl: Duration, now: Instant) -> Held {
         let used = self.used.get(hold.period).copied().unwrap_or_default();
-        if reached(used, limits) {
-            return Held::UsedUp(used);
-        }
+        let Some(alone) = part(hold, used, limits) else { return Held::UsedUp(used) };
         self.held.retain(|_, (until, _)| *until > now);
-        let others: Vec<[u64; 2]> =
-            self.held.iter().filter(|(holder, _)| *holder != hold.holder).map(|(_, (_, amounts))| *amounts).collect();
-        let sum = |i: usize| others.iter().fold(used[i], |sum, amounts| sum.saturating_add(amounts[i]));
-        // The first request always goes: an allowance smaller than one prompt would never be used.
-        if !others.is_empty() && reached([sum(0), sum(1)], limits) {
+        let others = self.held.iter().filter(|(holder, _)| *holder != hold.holder);
+        let taken = others.fold(used, |sums, (_, (_, held))| [0, 1].map(|i| sums[i].saturating_add(held[i])));
+        // An answer that is cut off is paid for nothing.
+        if part(hold, taken, limits) != Some(alone) {
             return Held::Later;
         }
-        self.held.insert(hold.holder.to_owned(), (now + ttl, hold.amounts));
-        Held::Yes
+        self.held.insert(hold.holder.to_owned(), (now + ttl, alone));
+        Held::Yes(alone)
     }
 
     /// Whether it says anything about `period`.

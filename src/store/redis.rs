@@ -188,10 +188,10 @@ impl Store for RedisStore {
 
     async fn hold(&self, hold: &Hold<'_>, limits: [u64; 2], ttl: Duration) -> Result<Held, StoreError> {
         let mut call = self.on(HOLD, &format!("spend:{}", hold.owner), &[hold.period, "held"]);
-        call.arg(hold.holder).arg(millis(ttl)).arg(&hold.amounts[..]).arg(&limits[..]);
+        call.arg(hold.holder).arg(millis(ttl)).arg(&hold.amounts[..]).arg(&limits[..]).arg(&hold.least[..]);
         // Sent again it is the same hold.
         match self.ask::<[u64; 3]>(call).await? {
-            [0, ..] => Ok(Held::Yes),
+            [0, tokens, micros] => Ok(Held::Yes([tokens, micros])),
             [1, ..] => Ok(Held::Later),
             [_, tokens, micros] => Ok(Held::UsedUp([tokens, micros])),
         }

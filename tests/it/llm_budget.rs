@@ -94,7 +94,8 @@ async fn an_answer_that_the_budget_cut_off_is_a_matter_of_the_budget() {
     let client = OpenAi::new(&settings(&server)).unwrap();
     for (max_tokens, code) in [(400, ErrorCode::BudgetExceeded), (40_000, ErrorCode::LlmTruncated)] {
         let meter = Meter::new(Budget { max_tokens: Some(max_tokens), max_cost_usd: None });
-        assert_eq!(ask(&client, &meter).await.unwrap_err().code, code);
+        let error = ask(&client, &meter).await.unwrap_err();
+        assert_eq!((error.code, error.retryable), (code, false), "the same bound cuts the same answer again");
         assert_eq!(meter.spend().tokens.total(), 10, "it is paid for all the same");
     }
 }

@@ -68,10 +68,14 @@ async fn a_limit_that_cannot_be_held_lets_requests_pass() {
     }
 }
 
-async fn ask_for(client: &OpenAi, owner: &str) -> Result<(), JobError> {
+fn meter_of(owner: &str) -> Meter {
     let limits = JobLimits { max_job_bytes: 1000, max_prompt_bytes: 1000 };
     let job = json!({"job_id": "j", "prompt": "p", "workflow_owner": owner}).to_string();
-    let meter = Meter::of(&Job::parse(&Bytes::from(job), &limits).unwrap());
+    Meter::of(&Job::parse(&Bytes::from(job), &limits).unwrap())
+}
+
+async fn ask_for(client: &OpenAi, owner: &str) -> Result<(), JobError> {
+    let meter = meter_of(owner);
     let cancel = CancellationToken::new();
     let deadline = Instant::now() + Duration::from_secs(60);
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
@@ -87,14 +91,16 @@ async fn an_owner_has_one_allowance_for_the_day_in_all_processes() {
         let server = ModelServer::start((0..3).map(|_| Reply::text("ok")));
         let mut settings = llm::settings(&server);
         // An answer costs 110.
-        settings.llm.owner_daily_tokens = 200;
+        settings.llm.owner_daily_tokens = 219;
         let [one, other] = stores.map(|store| OpenAi::new(&settings).unwrap().with_store(store, &settings.llm));
         ask_for(&one, "ann").await.unwrap();
         ask_for(&other, "ann").await.unwrap();
+        let bound = server.requests()[1].json()["max_tokens"].as_u64().unwrap();
+        assert!(bound < 109, "{bound}: no more of an answer than the day has left");
         for client in [&one, &other] {
             let refused = ask_for(client, "ann").await.unwrap_err();
             assert_eq!((refused.code, refused.retryable), (ErrorCode::BudgetExceeded, false));
-            assert!(refused.message.contains("220 of 200 tokens"), "{}", refused.message);
+            assert!(refused.message.contains("220 of 219 tokens"), "{}", refused.message);
         }
         ask_for(&other, "bob").await.unwrap();
     }
@@ -105,7 +111,7 @@ async fn what_is_only_reserved_puts_an_owners_next_request_off_and_does_not_refu
     let gate = Gate::new();
     let server = ModelServer::start([Reply::text("ok").gate_at(0, &gate)]);
     let mut settings = llm::settings(&server);
-    settings.llm.owner_daily_tokens = 1;
+    settings.llm.owner_daily_tokens = 110;
     let client = OpenAi::new(&settings).unwrap().with_store(MemoryStore::new(1 << 20), &settings.llm);
     let first = ask_for(&client, "ann");
     let second = async {
@@ -121,7 +127,69 @@ async fn what_is_only_reserved_puts_an_owners_next_request_off_and_does_not_refu
     assert_eq!((put_off.code, put_off.deferred), (ErrorCode::BudgetExceeded, true), "{put_off}");
     assert!(put_off.retry_after.is_some() && put_off.message.contains("under way"), "{put_off}");
     let used_up = ask_for(&client, "ann").await.unwrap_err();
-    assert!(!used_up.deferred && used_up.message.contains("110 of 1 tokens"), "{used_up}");
+    assert!(!used_up.deferred && used_up.message.contains("110 of 110 tokens"), "{used_up}");
+}
+
+#[tokio::test]
+async fn a_request_that_was_cut_short_costs_its_owner_the_prompt_however_it_was() {
+    for end in ["cancelled", "timeout", "dropped"] {
+        let gate = Gate::new();
+        let server = ModelServer::start([Reply::text("1").gate_at(0, &gate), Reply::text("2")]);
+        let mut settings = llm::settings(&server);
+        settings.llm.owner_daily_tokens = 4200;
+        let client = OpenAi::new(&settings).unwrap().with_store(MemoryStore::new(1 << 20), &settings.llm);
+        let (meter, cancel) = (meter_of("ann"), CancellationToken::new());
+        let time = Duration::from_secs(if end == "timeout" { 1 } else { 60 });
+        let deadline = Instant::now() + time;
+        let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
+        let request = llm::request();
+        let mut call = Box::pin(client.chat(&request, &context));
+        tokio::select! {
+            _ = &mut call => panic!("the call should not have ended"),
+            () = gate.reached() => {}
+        }
+        match end {
+            "dropped" => drop(call),
+            _ => {
+                if end == "cancelled" {
+                    cancel.cancel();
+                }
+                assert_eq!(call.await.unwrap_err().code.as_str(), end);
+            }
+        }
+        let (spend, body) = (meter.spend(), server.requests()[0].body.len() as u64);
+        let prompt = body.div_ceil(4);
+        assert_eq!((spend.tokens.prompt, spend.tokens.completion, spend.estimated), (prompt, 0, 1), "{end}");
+        // It is settled at the side.
+        while ask_for(&client, "ann").await.is_err_and(|error| error.deferred) {
+            tokio::task::yield_now().await;
+        }
+        let seen = server.requests();
+        assert_eq!(seen[1].json()["max_tokens"], json!(4200 - 2 * prompt), "{end}: the day has counted the first");
+        server.client_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_goes_on_when_another_of_its_owner_was_cancelled_during_its_call() {
+    let gate = Gate::new();
+    let plan = Reply::call("execute_pipeline", &json!({"pipeline": [{"step": "top_k", "k": 1}]}));
+    let model = ModelServer::start([plan.clone().gate_at(0, &gate), plan]);
+    let stage = Stage::set()
+        .await
+        .with("OPENAI_BASE_URL", model.base_url())
+        .with("AGENT_RUNNER__LLM__OWNER_DAILY_TOKENS", "12000");
+    let _service = stage.serve();
+    let job = |id: &str| json!({"job_id": id, "prompt": "first row", "lane": "execute", "workflow_owner": "ann", "data": [{"a": 1}]});
+    stage.push(&job("gone")).await;
+    gate.reached().await;
+    assert!(stage.command(&["jobs", "cancel", "gone"]).status.success());
+    let gone = stage.result("gone").await;
+    // Were its part still held, there would not be room for another.
+    let cost = gone["metadata"]["tokens_used"].as_u64().unwrap();
+    assert!(2 * cost + 4096 > 12_000 - 4096 && 2 * cost < 12_000, "{gone}");
+    let done = stage.run(job("next")).await;
+    assert_eq!(done["status"], "completed", "{done}");
 }
 
 /// A stage whose model's minute another process has used up.

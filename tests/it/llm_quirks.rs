@@ -164,7 +164,7 @@ async fn several_fields_are_dropped_one_after_the_other() {
     assert_eq!((outcome.brief().as_str(), outcome.spend.llm_calls), ("\"ok\"", 9));
     let last = server.requests()[8].json();
     let left: Vec<&str> = last.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(left, ["model", "tools", "stream", "prompt_cache_key", "messages"]);
+    assert_eq!(left, ["model", "stream", "tools", "messages", "prompt_cache_key"]);
 }
 
 #[tokio::test]

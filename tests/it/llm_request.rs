@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_runner::{
-    job::{Intent, IntentKind, IntentSource, Job, JobLimits, Meter, RawJson},
+    job::{Budget, Intent, IntentKind, IntentSource, Job, JobLimits, Meter, RawJson},
     llm::{CallContext, ChatRequest, Message, OpenAi, ToolCall, ToolSpec},
     planner::{Brief, Column, Exchange, ModelPlanner, Planner, Reference, ToolReport, Turn},
 };
@@ -80,9 +80,13 @@ struct World {
 
 impl World {
     fn new(job_id: &str, prompt: &str) -> Self {
+        Self::of("ann", job_id, prompt)
+    }
+
+    fn of(owner: &str, job_id: &str, prompt: &str) -> Self {
         let job = json!({
             "job_id": job_id, "run_id": format!("run-of-{job_id}"), "node_id": "agent", "workflow_tag": "main",
-            "workflow_owner": "ann", "prompt": prompt, "created_at": format!("2026-01-01T00:00:0{}Z", job_id.len() % 10),
+            "workflow_owner": owner, "prompt": prompt, "created_at": format!("2026-01-01T00:00:0{}Z", job_id.len() % 10),
         });
         let limits = JobLimits { max_job_bytes: 1 << 20, max_prompt_bytes: 1 << 20 };
         let tool = |name: &str| ToolSpec {
@@ -128,7 +132,11 @@ fn planner(client: OpenAi) -> ModelPlanner {
 }
 
 async fn next(planner: &ModelPlanner, world: &World, transcript: &[Exchange]) -> Turn {
-    let (meter, cancel) = (Meter::default(), CancellationToken::new());
+    next_within(planner, world, transcript, Budget::default()).await
+}
+
+async fn next_within(planner: &ModelPlanner, world: &World, transcript: &[Exchange], budget: Budget) -> Turn {
+    let (meter, cancel) = (Meter::new(budget), CancellationToken::new());
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
     planner.next(&world.brief(), transcript, &context).await.unwrap()
@@ -139,18 +147,25 @@ async fn two_jobs_on_one_workflow_share_everything_up_to_the_task() {
     let server = ModelServer::always(Reply::text("ok"));
     let planner = planner(OpenAi::new(&settings(&server)).unwrap());
     let (first, second) = ("cheapest three flights", "remove the mail node");
-    next(&planner, &World::new("job-1", first), &[]).await;
-    next(&planner, &World::new("another-job", second), &[]).await;
+    let budget = |tokens| Budget { max_tokens: Some(tokens), max_cost_usd: None };
+    next_within(&planner, &World::new("job-1", first), &[], budget(2000)).await;
+    next_within(&planner, &World::of("bob", "another-job", second), &[], budget(3000)).await;
     let bodies: Vec<String> =
         server.requests().iter().map(|seen| String::from_utf8(seen.body.clone()).unwrap()).collect();
     let task = bodies[0].find(first).unwrap();
     assert_eq!(bodies[1].find(second), Some(task));
     assert_eq!(bodies[0][..task], bodies[1][..task]);
     let rest = &bodies[0][task + first.len()..];
-    assert_eq!(rest, &bodies[1][task + second.len()..], "nothing but the task differs");
-    assert!(rest.len() < 10, "the task is the last thing: {rest}");
-    for part in ["\"tools\"", "# Steps", "# Nodes", "mail", "price", "prompt_cache_key"] {
+    assert!(rest.find('}').is_some_and(|end| end < 10), "the task ends the messages: {rest}");
+    for part in ["\"tools\"", "# Steps", "# Nodes", "mail", "price"] {
         assert!(bodies[0][..task].contains(part), "{part} stands before the task");
+    }
+    for part in ["max_tokens", "prompt_cache_key"] {
+        let values = server.requests().iter().map(|seen| seen.json()[part].clone()).collect::<Vec<_>>();
+        assert!(
+            rest.contains(part) && values[0] != values[1],
+            "{part} differs, and stands behind the task: {values:?}"
+        );
     }
 }
 
@@ -181,6 +196,7 @@ async fn a_plan_goes_on_after_a_tool_error() {
     assert_eq!(roles, ["system", "user", "assistant", "tool", "tool", "assistant", "tool"]);
     assert_eq!(last["messages"][3]["content"], "error: unknown step top_kk");
     let bodies: Vec<Vec<u8>> = server.requests().into_iter().map(|seen| seen.body).collect();
-    let shared = bodies[0].len() - "]}".len();
+    let text = String::from_utf8_lossy(&bodies[0]).into_owned();
+    let shared = text.rfind("],\"temperature\"").unwrap();
     assert_eq!(bodies[0][..shared], bodies[1][..shared], "a later turn begins with the earlier one");
 }

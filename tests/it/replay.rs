@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    model::{ModelServer, Reply},
+    model::{Gate, ModelServer, Reply},
     orchestrator::Next,
     site::{Site, reply},
     stage::{Stage, workflow},
@@ -92,6 +92,48 @@ async fn patches_are_replayed_without_being_sent_again() {
     same(&stage, "f", &refused);
     same(&stage, "a", &approved);
     assert_eq!(stage.orchestrator.requests().len(), seen, "a replay asks nobody");
+}
+
+#[tokio::test]
+async fn a_job_that_was_stopped_during_a_model_call_is_the_same_up_to_there() {
+    let (gate, later) = (Gate::new(), Gate::new());
+    let bad = json!({"pipeline": [{"step": "top_kk"}]});
+    let model = ModelServer::start([
+        Reply::text("late").hang_at(0),
+        Reply::text("late").gate_at(0, &gate),
+        Reply::call("execute_pipeline", &bad),
+        Reply::text("late").gate_at(0, &later),
+    ]);
+    let stage = Stage::set().await.with("OPENAI_BASE_URL", model.base_url()).with("OPENAI_MODEL", "gpt-4o-mini");
+    let service = stage.serve();
+    let job = |id: &str| json!({"job_id": id, "prompt": "top 1 by a", "lane": "execute", "data": [{"a": 1}, {"a": 2}]});
+    let mut timed = job("slow");
+    timed["timeout_sec"] = json!(1);
+    let mut ended = vec![("slow", stage.run(timed).await)];
+    for (id, gate) in [("first", &gate), ("second", &later)] {
+        stage.push(&job(id)).await;
+        gate.reached().await;
+        assert!(stage.command(&["jobs", "cancel", id]).status.success());
+        ended.push((id, stage.result(id).await));
+    }
+    drop((service, model));
+    let told = |result: &Value| (result["status"].clone(), result["error"]["type"].clone());
+    assert_eq!(told(&ended[0].1), (json!("failed"), json!("timeout")), "{}", ended[0].1);
+    for (id, original) in &ended {
+        let metadata = &original["metadata"];
+        assert!(
+            metadata["tokens"]["prompt"].as_u64() > Some(100),
+            "{id}: a call that was cut short counts: {original}"
+        );
+        assert!(metadata["warnings"][0].as_str().is_some_and(|said| said.contains("estimate")), "{id}: {original}");
+        let (code, again, said) = replay(&stage, id);
+        assert_eq!(code, Some(0), "{id}: {said}");
+        assert!(said.contains("compared up to there"), "{id}: {said}");
+        assert_eq!(told(&again), told(original), "{id}");
+        assert_eq!(again["metadata"]["tool_calls"].as_array().unwrap().len(), usize::from(*id == "second"));
+    }
+    let prompts = [0, 1].map(|i: usize| ended[i].1["metadata"]["tokens"]["prompt"].clone());
+    assert_eq!(prompts[0], prompts[1], "a timeout counts what a cancelled call does");
 }
 
 #[tokio::test]

@@ -198,32 +198,42 @@ async fn nobody_takes_from_what_is_shut(rig: Rig) {
 async fn an_allowance_is_held_and_then_used(rig: Rig) {
     let store = &rig.store;
     let limits = [100, 50];
-    let hold = |holder, tokens, micros| Hold { owner: "ann", period: "today", holder, amounts: [tokens, micros] };
+    let hold = |holder, tokens, micros| Hold {
+        owner: "ann",
+        period: "today",
+        holder,
+        amounts: [tokens, micros],
+        least: [tokens.min(1), micros.min(1)],
+    };
     let ask = async |holder, tokens, micros| store.hold(&hold(holder, tokens, micros), limits, HOUR).await.unwrap();
-    assert_eq!(ask("a", 500, 0).await, Held::Yes, "the first goes in any case");
+    assert_eq!(ask("a", 500, 0).await, Held::Yes([100, 0]), "all that is left");
     assert_eq!(ask("b", 1, 0).await, Held::Later);
-    assert_eq!(ask("a", 90, 0).await, Held::Yes, "the same once more");
-    assert_eq!(ask("b", 9, 0).await, Held::Yes);
+    assert_eq!(ask("a", 90, 0).await, Held::Yes([90, 0]), "the same once more");
+    assert_eq!(ask("b", 11, 0).await, Held::Later, "alone it would get more");
+    assert_eq!(ask("b", 10, 0).await, Held::Yes([10, 0]));
     store.settle(&hold("a", 60, 49), HOUR).await.unwrap();
-    assert_eq!(ask("c", 1, 1).await, Held::Yes);
+    assert_eq!(ask("c", 1, 5).await, Held::Yes([1, 1]));
+    let large = Hold { least: [41, 0], ..hold("e", 50, 0) };
+    assert_eq!(store.hold(&large, limits, HOUR).await.unwrap(), Held::UsedUp([60, 49]), "others cannot leave so much");
     assert_eq!(ask("d", 1, 1).await, Held::Later, "the other sum is full");
     store.settle(&hold("c", 0, 0), HOUR).await.unwrap();
     store.settle(&hold("b", 0, 1), HOUR).await.unwrap();
     assert_eq!(ask("d", 1, 1).await, Held::UsedUp([60, 50]));
+    assert_eq!(ask("d", 1, 0).await, Held::Yes([1, 0]), "what costs nothing needs nothing of it");
     let tomorrow = Hold { period: "tomorrow", ..hold("d", 1, 1) };
-    assert_eq!(store.hold(&tomorrow, limits, HOUR).await.unwrap(), Held::Yes);
+    assert_eq!(store.hold(&tomorrow, limits, HOUR).await.unwrap(), Held::Yes([1, 1]));
     let bob = Hold { owner: "bob", ..hold("d", 1, 1) };
-    assert_eq!(store.hold(&bob, limits, HOUR).await.unwrap(), Held::Yes);
-    assert_eq!(store.hold(&hold("e", 1, 1), [0, 0], HOUR).await.unwrap(), Held::Yes, "no limits");
+    assert_eq!(store.hold(&bob, limits, HOUR).await.unwrap(), Held::Yes([1, 1]));
+    assert_eq!(store.hold(&hold("e", 1, 1), [0, 0], HOUR).await.unwrap(), Held::Yes([1, 1]), "no limits");
 }
 
 async fn what_a_dead_process_held_comes_back(rig: Rig) {
     let store = &rig.store;
-    let hold = |holder| Hold { owner: "ann", period: "today", holder, amounts: [100, 0] };
+    let hold = |holder| Hold { owner: "ann", period: "today", holder, amounts: [50, 0], least: [1, 0] };
     // Others go on, so that it cannot be the whole record that is forgotten.
     store.hold(&Hold { amounts: [1, 0], ..hold("alive") }, [100, 0], HOUR).await.unwrap();
     store.hold(&hold("dead"), [100, 0], Duration::from_millis(1)).await.unwrap();
-    while store.hold(&hold("next"), [100, 0], HOUR).await.unwrap() != Held::Yes {
+    while store.hold(&hold("next"), [100, 0], HOUR).await.unwrap() != Held::Yes([50, 0]) {
         tokio::task::yield_now().await;
     }
     assert_eq!(store.hold(&hold("other"), [100, 0], HOUR).await.unwrap(), Held::Later, "nothing used: only held");

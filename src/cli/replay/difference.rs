@@ -12,29 +12,25 @@ const MAX_VALUE: usize = 120;
 
 /// Members of the document that are compared.
 const MEMBERS: [&str; 4] = ["status", "lane", "result", "error"];
-/// Members of `metadata` that are compared.
-const METADATA: [&str; 10] = [
-    "intent",
-    "plan",
-    "tool_calls",
-    "tokens_used",
-    "tokens",
-    "cost_usd",
-    "cache_hit",
-    "llm_calls",
-    "llm_model",
-    "warnings",
-];
+/// Members of `metadata` that are compared: what was done, and what it cost.
+const DONE: [&str; 3] = ["intent", "plan", "tool_calls"];
+const COST: [&str; 7] = ["tokens_used", "tokens", "cost_usd", "cache_hit", "llm_calls", "llm_model", "warnings"];
 
-/// One line for each place where `again` is not what `original` was.
-pub(super) fn between(original: &RawJson, again: &RawJson) -> Result<Vec<String>, serde_json::Error> {
+/// One line for each place where `again` is not what `original` was. Where a call was cut short (`cut`), what it cost is on
+/// record only in the result, and a job that was stopped while nobody worked at it has no record of what was done.
+pub(super) fn between(original: &RawJson, again: &RawJson, cut: bool) -> Result<Vec<String>, serde_json::Error> {
     let (was, is) = (members(original.as_str())?, members(again.as_str())?);
     let mut lines = Vec::new();
     for name in MEMBERS {
         member(&format!("/{name}"), was.get(name).map(|raw| &**raw), is.get(name).map(|raw| &**raw), &mut lines)?;
     }
     let (was, is) = (nested(&was, "metadata")?, nested(&is, "metadata")?);
-    for name in METADATA {
+    let names: Vec<&str> = match cut {
+        true if !was.contains_key("intent") => Vec::new(),
+        true => DONE.to_vec(),
+        false => DONE.into_iter().chain(COST).collect(),
+    };
+    for name in names {
         member(
             &format!("/metadata/{name}"),
             was.get(name).map(|raw| &**raw),
@@ -98,6 +94,8 @@ fn member(
 fn values(place: &str, was: &Value, is: &Value, lines: &mut Vec<String>) {
     match (was, is) {
         (was, is) if was == is => {}
+        // Each run has its own.
+        _ if place == "/error/details/execution_id" => {}
         (Value::Object(was), Value::Object(is)) => {
             for name in was.keys().chain(is.keys().filter(|name| !was.contains_key(*name))) {
                 let of = |object: &serde_json::Map<String, Value>| object.get(name).cloned().unwrap_or_default();
@@ -135,7 +133,7 @@ mod tests {
             ))
         };
         let original = document("completed", r#"[{"a":1.10,"duration_ms":5}]"#, 1, "x");
-        let check = |again: RawJson, lines: &[&str]| assert_eq!(between(&original, &again).unwrap(), lines);
+        let check = |again: RawJson, lines: &[&str]| assert_eq!(between(&original, &again, false).unwrap(), lines);
         check(document("completed", r#"[{"a":1.10,"duration_ms":5}]"#, 2, "x"), &[]);
         check(
             document("completed", r#"[{"a":1.10,"duration_ms":6}]"#, 2, "x"),
@@ -153,12 +151,25 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_run_has_its_own_id_and_a_cut_call_its_own_cost() {
+        let document = |id: &str, tokens: u32| {
+            RawJson::from_trusted(format!(
+                r#"{{"error":{{"type":"x","details":{{"execution_id":"{id}"}}}},"metadata":{{"tokens_used":{tokens}}}}}"#
+            ))
+        };
+        let original = document("a", 1);
+        assert_eq!(between(&original, &document("b", 1), false).unwrap(), [""; 0]);
+        assert_eq!(between(&original, &document("b", 2), true).unwrap(), [""; 0]);
+        assert_eq!(between(&original, &document("b", 2), false).unwrap(), ["/metadata/tokens_used: was 1, is 2"]);
+    }
+
+    #[test]
     fn long_differences_are_cut() {
         let many = |n: usize, x: u8| {
             let rows: Vec<String> = (0..n).map(|_| format!(r#"{{"k":"{}"}}"#, x.to_string().repeat(500))).collect();
             RawJson::from_trusted(format!(r#"{{"result":{{"data":[{}]}}}}"#, rows.join(",")))
         };
-        let lines = between(&many(30, 1), &many(30, 2)).unwrap();
+        let lines = between(&many(30, 1), &many(30, 2), false).unwrap();
         assert_eq!((lines.len(), lines[20].as_str()), (21, "… and 10 more differences"));
         assert!(lines[0].chars().count() < 400 && lines[0].contains("(502 bytes)"), "{}", lines[0]);
     }

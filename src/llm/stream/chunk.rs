@@ -196,7 +196,8 @@ impl Assembler {
 
     /// What was heard so far, on answers that are no success too.
     pub(super) fn heard(&self) -> Heard {
-        Heard { counted: self.usage, begun: self.content > 0 || self.is_finished(), content: self.content }
+        let begun = self.content > 0 || self.is_finished();
+        Heard { counted: self.usage, begun, content: self.content, cut_short: false }
     }
 }
 

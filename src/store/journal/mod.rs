@@ -20,6 +20,7 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use self::lines::{Line, Recorded};
 use super::{SharedStore, StoreError, outage};
@@ -44,6 +45,8 @@ pub struct Journal {
     /// What the job's delivery rests on, where there is a queue.
     claim: Option<Claim>,
     replays: bool,
+    /// Fired where a replay comes to the end of the record.
+    stop: Option<CancellationToken>,
     /// Stands before the name of every step.
     scope: String,
     /// Something is on record, of this delivery or an earlier one.
@@ -86,6 +89,7 @@ impl Journal {
             again: false,
             claim: None,
             replays: false,
+            stop: None,
             scope,
             used: Arc::default(),
             recorded: Arc::default(),
@@ -115,6 +119,7 @@ impl Journal {
             used: self.used.clone(),
             recorded: self.recorded.clone(),
             claim: self.claim.clone(),
+            stop: self.stop.clone(),
             ..*self
         }
     }
@@ -123,6 +128,12 @@ impl Journal {
     #[must_use]
     pub fn replay(store: SharedStore, job_id: &JobId) -> Self {
         Self { replays: true, ..Self::new(store, job_id, Duration::ZERO, 0) }
+    }
+
+    /// The same for a job that was stopped from outside: where its record ends, the replay is stopped by `stop`.
+    #[must_use]
+    pub fn stopped_by(self, stop: CancellationToken) -> Self {
+        Self { stop: Some(stop), ..self }
     }
 
     /// Whether the job is only walked through once more: nothing may be sent anywhere.
@@ -348,7 +359,14 @@ impl Journal {
         if !self.replays {
             return Ok(None);
         }
-        Err(recorded.failures.get(step).cloned().unwrap_or_else(|| {
+        let failure = recorded.failures.get(step).cloned();
+        // The stop may have been noted as the step's failure, or have come before that.
+        let ends = |error: &JobError| matches!(error.code, ErrorCode::Cancelled | ErrorCode::Timeout);
+        if let Some(stop) = self.stop.as_ref().filter(|_| failure.as_ref().is_none_or(ends)) {
+            stop.cancel();
+            return std::future::pending().await;
+        }
+        Err(failure.unwrap_or_else(|| {
             let message = format!("{step:?} is not on record: it happened after the job's last entry, or never");
             JobError::new(ErrorCode::Internal, message).with_retryable(false)
         }))

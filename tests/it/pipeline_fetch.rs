@@ -39,7 +39,7 @@ async fn a_next_page_elsewhere_does_not_hear_who_asks() {
     let site = Site::start(move |visit: &Visit| match visit.target.as_str() {
         "/links" => page(&json!([{"n": 0}]), "/1"),
         "/1" => page(&json!([{"n": 1}]), &there),
-        _ => end(&json!([{"n": 1, "next": cursor}])),
+        _ => end(&json!({"n": 1, "next": cursor})),
     })
     .await;
     let headers = json!({"Authorization": "Bearer s", "cookie": "s", " X-Api-Key": "s", "Accept": "application/json"});
@@ -93,6 +93,14 @@ async fn pages_that_were_left_or_come_again_are_told() {
             warning.into_iter().map(|warning| format!("step 1 http_request: {warning}")).collect();
         assert_eq!(result["metadata"].get("warnings").cloned().unwrap_or(json!([])), json!(warnings), "{path}");
     }
+}
+
+#[tokio::test]
+async fn short_rows_of_csv_are_told_once() {
+    let site = Site::start(|_| reply(200, &[("content-type", "text/csv")], "a,b\n1\n2,x\n3\n")).await;
+    let result = run(json!([{"step": "http_request", "url": site.url("/")}, {"step": "count"}]), &[&site]).await;
+    let warning = "step 1 http_request: csv: 2 rows are shorter than the header: their missing cells are null";
+    assert_eq!(result["metadata"]["warnings"], json!([warning]), "{result}");
 }
 
 #[tokio::test]

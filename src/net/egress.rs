@@ -83,7 +83,7 @@ impl Egress {
     ///
     /// # Errors
     /// `http_blocked` where the policy refuses (nothing was sent to that host), `limit_exceeded` for an answer
-    /// above `max_bytes`, `http_failed` for everything else (retryable: timeouts). An answer with an error
+    /// above `max_bytes`, `http_failed` for everything else (retryable: timeouts, broken connections). An answer with an error
     /// status is an answer: see [`Response::success`].
     pub async fn fetch(&self, request: &Request) -> Result<Response, JobError> {
         match tokio::time::timeout(request.timeout, self.follow(request)).await {

@@ -20,10 +20,19 @@ static GONE: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line on stdout. A reader that has gone away (`| head`) is no error; a full disk is said once.
 pub(super) fn line(text: impl Display) {
+    print(|out| writeln!(out, "{text}"));
+}
+
+/// Prints text that ends its own lines.
+pub(super) fn bytes(text: &[u8]) {
+    print(|out| out.write_all(text).and_then(|()| out.flush()));
+}
+
+fn print(write: impl FnOnce(&mut std::io::StdoutLock<'static>) -> std::io::Result<()>) {
     if GONE.load(Ordering::Relaxed) {
         return;
     }
-    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
+    if let Err(error) = write(&mut std::io::stdout().lock()) {
         GONE.store(true, Ordering::Relaxed);
         if error.kind() != ErrorKind::BrokenPipe {
             eprintln!("error: stdout: {error}");

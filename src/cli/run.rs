@@ -16,12 +16,12 @@ use crate::{
 
 /// Run one job in this process: no Redis, no key needed
 ///
-/// Prints the result as JSON, or as a table on a terminal. Exit code 0: completed, 1: failed, 2: bad usage.
+/// Prints the result as JSON, its rows as NDJSON or CSV, or a table on a terminal. Exit code 0: completed, 1: failed, 2: bad usage.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   agent-runner run examples/top-flights.json
   agent-runner run --prompt 'average price by airline' --data examples/flights.json
-  cat flights.csv | agent-runner run --prompt 'top 5 by price' --data - --json
+  cat flights.csv | agent-runner run --prompt 'top 5 by price' --data - --output csv > top.csv
   agent-runner run --prompt 'ask an expert: why is my deploy failing?' --agents examples/agents.yaml
   agent-runner run examples/handoffs/triage.json --agents examples/handoffs/triage.yaml \\
     --replies examples/handoffs/triage.jsonl --watch
@@ -51,12 +51,35 @@ pub(super) struct Args {
     /// Plan and check only
     #[arg(long)]
     dry_run: bool,
-    /// Print a table, also into a pipe
-    #[arg(long, conflicts_with = "json")]
+    /// How to print: the whole result as json, its rows as ndjson or csv, or a table to look at
+    #[arg(long, value_name = "FORMAT")]
+    output: Option<Shape>,
+    /// Print a table, also into a pipe: --output table
+    #[arg(long, conflicts_with_all = ["json", "output"])]
     table: bool,
-    /// Print JSON, also on a terminal
-    #[arg(long)]
+    /// Print JSON, also on a terminal: --output json
+    #[arg(long, conflicts_with = "output")]
     json: bool,
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Shape {
+    Json,
+    Ndjson,
+    Csv,
+    Table,
+}
+
+impl Args {
+    fn shape(&self) -> Shape {
+        match self.output {
+            Some(shape) => shape,
+            None if self.table => Shape::Table,
+            None if std::io::stdout().is_terminal() && !self.json => Shape::Table,
+            None => Shape::Json,
+        }
+    }
 }
 
 pub(super) async fn run(mut settings: Settings, args: Args) -> Result<(), Failure> {
@@ -100,7 +123,7 @@ pub(super) async fn run(mut settings: Settings, args: Args) -> Result<(), Failur
     if let Some(left) = replies.map(|replies| replies.left()).filter(|left| *left > 0) {
         eprintln!("warning: {left} replies of the file were not asked for");
     }
-    print(&result, args.table || (std::io::stdout().is_terminal() && !args.json));
+    print(&result, args.shape())?;
     if result.status == Status::Completed { Ok(()) } else { Err(Failure::Told) }
 }
 
@@ -146,7 +169,7 @@ fn data(path: &PathBuf) -> Result<RawJson, Failure> {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     let rows = match ending {
         "json" => Ok(RawJson::from_trusted(bytes)),
-        "csv" => table::from_csv(&bytes).map_err(|e| e.to_string()),
+        "csv" => from_csv(&bytes),
         "ndjson" | "jsonl" => table::from_ndjson(&bytes).map_err(|e| e.to_string()),
         _ => guessed(bytes),
     };
@@ -156,9 +179,17 @@ fn data(path: &PathBuf) -> Result<RawJson, Failure> {
 /// What begins like JSON is JSON, one value or several; anything else is CSV.
 fn guessed(bytes: Bytes) -> Result<RawJson, String> {
     if !bytes.trim_ascii_start().starts_with(b"[") && !bytes.trim_ascii_start().starts_with(b"{") {
-        return table::from_csv(&bytes).map_err(|e| e.to_string());
+        return from_csv(&bytes);
     }
     RawJson::parse(bytes.clone()).or_else(|_| table::from_ndjson(&bytes).map_err(|e| e.to_string()))
+}
+
+fn from_csv(bytes: &[u8]) -> Result<RawJson, String> {
+    let (rows, warning) = table::from_csv(bytes).map_err(|e| e.to_string())?;
+    if let Some(warning) = warning {
+        eprintln!("warning: {warning}");
+    }
+    Ok(rows)
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
@@ -173,18 +204,46 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
     read().map_err(|e: std::io::Error| Failure::Usage(format!("{}: {e}", path.display())))
 }
 
-fn print(result: &JobResult, human: bool) {
-    if !human {
+fn print(result: &JobResult, shape: Shape) -> Result<(), Failure> {
+    if shape == Shape::Json {
         output::line(RawJson::of(result).as_str());
-        return;
+        return Ok(());
     }
     for warning in &result.metadata.warnings {
         eprintln!("warning: {warning}");
     }
     if let Some(error) = &result.error {
         eprintln!("{}: {}", error.code.as_str(), error.message);
-        return;
+        return Ok(());
     }
+    match shape {
+        Shape::Csv => table::to_csv(&rows(result)?),
+        Shape::Ndjson => table::to_ndjson(&rows(result)?),
+        Shape::Json | Shape::Table => {
+            for_a_person(result);
+            return Ok(());
+        }
+    }
+    .map(|text| output::bytes(&text))
+    .map_err(|e| Failure::Failed(format!("the result cannot be printed as rows: {e} (--output json prints all of it)")))
+}
+
+/// The rows of a result that has any.
+fn rows(result: &JobResult) -> Result<RawJson, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Success<'a> {
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+    }
+    let whole = result.result.as_ref();
+    let data = whole.and_then(|whole| Some((whole, serde_json::from_str::<Success<'_>>(whole.as_str()).ok()?.data?)));
+    match data.filter(|(_, data)| data.get().starts_with(['[', '{'])) {
+        Some((whole, data)) => Ok(RawJson::slice_of(whole.bytes(), data)),
+        None => Err(Failure::Failed("the result has no rows: --output json prints it whole".into())),
+    }
+}
+
+fn for_a_person(result: &JobResult) {
     let Some(value) = result.result.as_ref().and_then(|json| json.to_value().ok()) else { return };
     output::result(&value);
     if let Some(intent) = &result.metadata.intent {

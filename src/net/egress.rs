@@ -31,7 +31,7 @@ const REFUSED_HEADERS: &[&str] = &[
     "upgrade",
 ];
 
-/// Headers that may follow a redirect to another host: they say nothing about who asks.
+/// Headers that may follow a redirect or a link to another host: they say nothing about who asks.
 const HARMLESS_HEADERS: &[&str] = &["accept", "accept-language", "content-type"];
 
 /// More headers than a caller has reason to send.
@@ -83,7 +83,7 @@ impl Egress {
     ///
     /// # Errors
     /// `http_blocked` where the policy refuses (nothing was sent to that host), `limit_exceeded` for an answer
-    /// above `max_bytes`, `http_failed` for everything else (retryable: timeouts). An answer with an error
+    /// above `max_bytes`, `http_failed` for everything else (retryable: timeouts, broken connections). An answer with an error
     /// status is an answer: see [`Response::success`].
     pub async fn fetch(&self, request: &Request) -> Result<Response, JobError> {
         match tokio::time::timeout(request.timeout, self.follow(request)).await {
@@ -170,15 +170,36 @@ fn redirect_target(from: &Url, answer: &reqwest::Response) -> Result<Option<Url>
     }
     let Some(location) = answer.headers().get(LOCATION) else { return Ok(None) };
     let next = location.as_bytes();
-    let mut next = std::str::from_utf8(next)
-        .ok()
-        .and_then(|text| from.join(text).ok())
-        .ok_or_else(|| failed(format!("{} redirects to something that is no address", shown(from))))?;
+    onward(from, std::str::from_utf8(next).ok(), "redirects").map(Some)
+}
+
+/// Where an answer from `from` leads, by a redirect or by a link.
+fn onward(from: &Url, to: Option<&str>, leads: &str) -> Result<Url, JobError> {
+    let next = to.and_then(|text| from.join(text).ok());
+    let mut next = next.ok_or_else(|| failed(format!("{} {leads} to something that is no address", shown(from))))?;
     if from.scheme() == "https" && next.scheme() == "http" {
-        return Err(blocked(format!("{} redirects from https to http", shown(from))));
+        return Err(blocked(format!("{} {leads} from https to http", shown(from))));
     }
     next.set_fragment(None);
-    Ok(Some(next))
+    Ok(next)
+}
+
+impl Request {
+    /// Turns to where the answer from `from` leads by a link. As with a redirect, what says who asks stays behind where
+    /// that is another place than was asked.
+    ///
+    /// # Errors
+    /// `http_blocked` for a link from https to http, `http_failed` for one that is no address.
+    pub fn follow(&mut self, from: &Url, link: &str) -> Result<(), JobError> {
+        let next = onward(from, Some(link), "links")?;
+        let asked = Url::parse(self.url.trim()).map(|url| url.origin());
+        if next.origin() != from.origin() || asked != Ok(next.origin()) {
+            self.headers.retain(|(name, _)| is_harmless(&name.trim().to_ascii_lowercase()));
+        }
+        self.url = next.into();
+        self.params.clear();
+        Ok(())
+    }
 }
 
 async fn read(
@@ -250,9 +271,13 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap, JobError> {
 fn only_harmless(headers: &HeaderMap) -> HeaderMap {
     headers
         .iter()
-        .filter(|(name, _)| HARMLESS_HEADERS.contains(&name.as_str()))
+        .filter(|(name, _)| is_harmless(name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
+}
+
+fn is_harmless(name: &str) -> bool {
+    HARMLESS_HEADERS.contains(&name)
 }
 
 fn transport_error(url: &Url, error: &reqwest::Error) -> JobError {
@@ -263,7 +288,13 @@ fn transport_error(url: &Url, error: &reqwest::Error) -> JobError {
         return failed(format!("{} did not answer in time", shown(url))).with_retryable(true);
     }
     let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
-    failed(format!("{} {what}: {}", shown(url), innermost(error)))
+    failed(format!("{} {what}: {}", shown(url), innermost(error))).with_retryable(was_cut(error))
+}
+
+/// Whether a connection that was there ended before the answer did: another one may not.
+fn was_cut(error: &reqwest::Error) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    !error.is_connect() && causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(|e| !e.is_parse()))
 }
 
 /// The policy's word among the causes of an error.

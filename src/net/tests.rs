@@ -110,3 +110,34 @@ fn this_machine_knows_its_own_addresses() {
     assert!(own::is_own([127, 0, 0, 1].into()));
     assert!(!own::is_own([8, 8, 8, 8].into()));
 }
+
+#[test]
+fn a_link_takes_along_what_a_redirect_does() {
+    let names = |url: &str, from: &str, link: &str| {
+        let headers =
+            ["Accept", "AUTHORIZATION ", "x-key", "Content-Type"].map(|name| (name.to_owned(), "v".to_owned()));
+        let timeout = std::time::Duration::from_secs(1);
+        let params = vec![("page".to_owned(), "1".to_owned())];
+        let mut request = Request { headers: headers.to_vec(), params, ..Request::get(url, timeout, 1) };
+        request.follow(&from.parse().unwrap(), link).map(|()| {
+            assert!(request.params.is_empty());
+            (request.url, request.headers.len())
+        })
+    };
+    let asked = "https://a.example/1";
+    for (from, link, expected, headers) in [
+        (asked, "2?x=1#part", "https://a.example/2?x=1", 4),
+        (asked, "https://A.example:443/2", "https://a.example/2", 4),
+        (asked, "https://a.example:8443/2", "https://a.example:8443/2", 2),
+        (asked, "//b.example/2", "https://b.example/2", 2),
+        // A redirect led elsewhere before the link was read.
+        ("https://b.example/1", "/2", "https://b.example/2", 2),
+        ("https://b.example/1", asked, asked, 2),
+        ("http://a.example/1", "https://a.example/2", "https://a.example/2", 2),
+    ] {
+        assert_eq!(names(asked, from, link).unwrap(), (expected.to_owned(), headers), "{from} {link}");
+    }
+    let down = names(asked, asked, "http://a.example/2").unwrap_err();
+    assert_eq!(down.code, crate::job::ErrorCode::HttpBlocked);
+    assert_eq!(names(asked, asked, "http://[").unwrap_err().code, crate::job::ErrorCode::HttpFailed);
+}

@@ -150,6 +150,17 @@ fn each_row(document: &Document, show: &mut dyn FnMut(&str) -> bool) -> Result<(
     }
 }
 
+/// The first row that is no object, from 1, and what it is.
+pub(super) fn first_without_columns(document: &Document) -> Result<Option<(usize, Kind)>, TableError> {
+    let (mut count, mut found) = (0, None);
+    each_row(document, &mut |row| {
+        count += 1;
+        found = (!row.starts_with('{')).then(|| (count, Kind::of(row)));
+        found.is_none()
+    })?;
+    Ok(found)
+}
+
 /// Collects the names over all rows; gives how many there are, none where one is no object.
 pub(super) fn keys_of_rows(document: &Document, names: &mut IndexSet<String>) -> Result<Option<usize>, TableError> {
     keys_of_first(document, usize::MAX, names)

@@ -38,12 +38,13 @@ pub use run::run;
 use crate::job::RawJson;
 
 /// Rows of objects from CSV with a header line. Cells are text, unless every cell of the column is a plain
-/// number without leading zeros; empty cells are null.
+/// number without leading zeros; empty cells are null. Beside them a warning, where rows are shorter than the header.
 ///
 /// # Errors
 /// `pipeline_failed` with the line that cannot be read.
-pub fn from_csv(bytes: &[u8]) -> Result<RawJson, TableError> {
-    read::from_csv(bytes).map(RawJson::from_trusted).map_err(|error| TableError::failed(format!("csv: {error}")))
+pub fn from_csv(bytes: &[u8]) -> Result<(RawJson, Option<String>), TableError> {
+    let read = read::from_csv(bytes).map_err(|error| TableError::failed(format!("csv: {error}")))?;
+    Ok((RawJson::from_trusted(read.rows), read::about_short(read.short)))
 }
 
 /// CSV with a header line from rows of objects.

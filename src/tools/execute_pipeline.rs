@@ -19,7 +19,7 @@ use crate::{
     llm::ToolSpec,
     net::Egress,
     settings,
-    table::{self, Body, Control, Inputs, Limits, NeedKind, Output, Plan, StepStat},
+    table::{self, Body, Control, Inputs, Limits, Need, NeedKind, Output, Plan, StepStat},
     telemetry::names,
 };
 
@@ -90,28 +90,38 @@ impl ExecutePipeline {
         }
     }
 
-    async fn fetch(&self, plan: &Plan, deadline: Instant, context: &ToolContext<'_>) -> Result<Inputs, JobError> {
-        let mut inputs = Inputs::default();
+    /// Gathers what the plan needs: what is stored first, so that a reference to nothing costs no request.
+    async fn fetch(&self, plan: &Plan, deadline: Instant, context: &ToolContext<'_>) -> Result<Fetched, JobError> {
+        let mut fetched = Fetched::default();
+        let placed = |error: JobError, need: &Need| {
+            let message = format!("step {} {}: {}", need.step_number, need.step, error.message);
+            let error = JobError { message, ..error };
+            error.with_step(need.step).with_detail("step_number", need.step_number).with_detail("step", need.step)
+        };
         for need in plan.needs() {
-            let fetched = match &need.kind {
-                NeedKind::Http(request) => self.fetcher.recorded(request, deadline, context).await,
-                NeedKind::InputRef(reference) => self.sources.rows(reference).await.map(|rows| vec![Body::from(rows)]),
-            };
-            let bodies = fetched.map_err(|error| {
-                error.with_step(need.step).with_detail("step_number", need.step_number).with_detail("step", need.step)
-            })?;
-            for body in bodies {
-                inputs.add(need.id, body);
+            if let NeedKind::InputRef(reference) = &need.kind {
+                let rows = self.sources.rows(reference).await.map_err(|error| placed(error, need))?;
+                fetched.inputs.add(need.id, rows.into());
             }
         }
-        Ok(inputs)
+        for need in plan.needs() {
+            if let NeedKind::Http(request) = &need.kind {
+                let pages = self.fetcher.recorded(request, deadline, context).await;
+                let pages = pages.map_err(|error| placed(error, need))?;
+                pages.bodies.into_iter().for_each(|body| fetched.inputs.add(need.id, body));
+                let warning =
+                    pages.warning.map(|warning| format!("step {} {}: {warning}", need.step_number, need.step));
+                fetched.warnings.extend(warning);
+            }
+        }
+        Ok(fetched)
     }
 
     async fn run(&self, plan: Plan, input: Option<RawJson>, context: &ToolContext<'_>) -> Result<Output, JobError> {
         let own_end = Instant::now() + self.timeout;
         let deadline = own_end.min(context.deadline);
         let in_time = tokio::time::timeout_at(deadline.into(), self.fetch(&plan, deadline, context));
-        let inputs = in_time.await.map_err(|_| self.out_of_time(own_end, context))??;
+        let Fetched { inputs, mut warnings } = in_time.await.map_err(|_| self.out_of_time(own_end, context))??;
         let input = input.map(Body::from);
         let size = input.as_ref().map_or(0, |body| body.bytes.len()) + inputs.bytes() + plan.steps_json().len();
         let bounded = plan.step_names().all(|name| BOUNDED_STEPS.contains(&name));
@@ -121,10 +131,13 @@ impl ExecutePipeline {
         } else {
             work.run_aside().await?
         };
-        ran.map_err(|error| match error.code {
+        let mut output = ran.map_err(|error| match error.code {
             ErrorCode::Timeout => self.out_of_time(own_end, context),
-            _ => error.into(),
-        })
+            _ => JobError::from(error),
+        })?;
+        warnings.append(&mut output.warnings);
+        output.warnings = warnings;
+        Ok(output)
     }
 
     /// Whose time is over: the pipeline's own, or the whole job's.
@@ -139,6 +152,13 @@ impl ExecutePipeline {
         );
         JobError::new(ErrorCode::LimitExceeded, message)
     }
+}
+
+/// What a plan needed, and what is to be said about it.
+#[derive(Default)]
+struct Fetched {
+    inputs: Inputs,
+    warnings: Vec<String>,
 }
 
 /// Everything a run needs, so that it can move to another thread.

@@ -1,6 +1,7 @@
 //! Fetches what a plan needs, page by page, through the egress policy.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,6 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::ToolContext;
-
 use crate::{
     job::{ErrorCode, JobError, RawJson},
     net::{Egress, Method, Request, Response},
@@ -37,19 +37,19 @@ impl Fetcher {
         need: &HttpNeed,
         deadline: Instant,
         context: &ToolContext<'_>,
-    ) -> Result<Vec<Body>, JobError> {
+    ) -> Result<Pages, JobError> {
         let journal = context.journal;
         let step = format!("{}fetch:{}", context.step, fingerprint(need));
         let mut fresh = None;
         let fetch = async {
             let pages = self.pages(need, deadline).await?;
-            let mut kept = Vec::with_capacity(pages.len());
-            for page in &pages {
-                kept.push(Kept {
-                    hash: journal.keep(&page.bytes).await?,
-                    bytes: page.bytes.len(),
-                    format: page.format,
-                });
+            let mut kept = Vec::with_capacity(pages.bodies.len());
+            for page in &pages.bodies {
+                let (hash, bytes) = (journal.keep(&page.bytes).await?, page.bytes.len());
+                kept.push(Kept { hash, bytes, format: page.format, warning: None });
+            }
+            if let Some(last) = kept.last_mut() {
+                last.warning.clone_from(&pages.warning);
             }
             fresh = Some(pages);
             Ok(kept)
@@ -58,14 +58,17 @@ impl Fetcher {
         if let Some(pages) = fresh {
             return Ok(pages);
         }
-        let mut pages = Vec::with_capacity(kept.len());
+        let mut pages = Pages::default();
         for page in kept {
             let bytes = match &page.hash {
                 Some(hash) => journal.kept(hash).await?,
                 None => None,
             };
             match bytes {
-                Some(bytes) => pages.push(Body { bytes, format: page.format }),
+                Some(bytes) => {
+                    pages.bodies.push(Body { bytes, format: page.format });
+                    pages.warning = page.warning;
+                }
                 None if journal.replays() => return Err(not_kept(&page)),
                 None => return self.pages(need, deadline).await,
             }
@@ -74,34 +77,33 @@ impl Fetcher {
     }
 
     /// Every page of a request, in order. All of them together stay within the limit for one response.
-    async fn pages(&self, need: &HttpNeed, deadline: Instant) -> Result<Vec<Body>, JobError> {
+    async fn pages(&self, need: &HttpNeed, deadline: Instant) -> Result<Pages, JobError> {
         let mut request = self.first(need)?;
-        let max_pages = need.paginate.as_ref().map_or(1, |paginate| paginate.max_pages);
-        let mut pages = Vec::new();
-        for _ in 0..max_pages {
+        let mut asked = HashSet::new();
+        let mut pages = Pages::default();
+        loop {
+            asked.insert(address(&request));
             // The caller ends everything at the deadline and knows whose it is, so the request's own limit lies behind it.
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1);
             request.timeout = need.timeout_ms.map_or(left, |ms| left.min(Duration::from_millis(ms)));
             let response = self.one(need, &request).await?;
             request.max_bytes -= response.body.len().min(request.max_bytes);
-            let next = need.paginate.as_ref().and_then(|p| p.next(&response.body, response.header("link")));
+            let next = need.paginate.as_ref().and_then(|p| Some((p, p.next(&response.body, response.header("link"))?)));
+            let final_url = response.final_url.clone();
+            pages.bodies.push(body(need.format, response));
+            let Some((paginate, next)) = next else { return Ok(pages) };
             match next {
-                Some(NextPage::Url(url)) => {
-                    request.url = joined(&response.final_url, &url)?;
-                    request.params.clear();
-                }
-                Some(NextPage::Query(name, value)) => {
+                NextPage::Url(url) => request.follow(&final_url, &url)?,
+                NextPage::Query(name, value) => {
                     request.params.retain(|(key, _)| *key != name);
                     request.params.push((name, value));
                 }
-                None => {
-                    pages.push(body(need.format, response));
-                    return Ok(pages);
-                }
             }
-            pages.push(body(need.format, response));
+            pages.warning = stops(asked.contains(&address(&request)), pages.bodies.len(), paginate.max_pages);
+            if pages.warning.is_some() {
+                return Ok(pages);
+            }
         }
-        Ok(pages)
     }
 
     async fn one(&self, need: &HttpNeed, request: &Request) -> Result<Response, JobError> {
@@ -139,6 +141,36 @@ impl Fetcher {
     }
 }
 
+/// The pages of a request, and what is to be said about them.
+#[derive(Default)]
+pub(super) struct Pages {
+    pub(super) bodies: Vec<Body>,
+    pub(super) warning: Option<String>,
+}
+
+/// Why reading stops although a page after these is named.
+fn stops(repeats: bool, read: usize, max_pages: u32) -> Option<String> {
+    let pages = if read == 1 { "page" } else { "pages" };
+    if repeats {
+        return Some(format!("the next page is named as one that was read already: stopped after {read} {pages}"));
+    }
+    let full = u32::try_from(read).is_ok_and(|read| read >= max_pages);
+    full.then(|| format!("there are more pages than were read: stopped after {read} {pages} (paginate.max_pages)"))
+}
+
+/// Where a request goes, as it tells pages apart.
+fn address(request: &Request) -> String {
+    Url::parse(&request.url).map_or_else(
+        |_| request.url.clone(),
+        |mut url| {
+            if !request.params.is_empty() {
+                url.query_pairs_mut().extend_pairs(&request.params);
+            }
+            url.into()
+        },
+    )
+}
+
 /// One page on record.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -146,6 +178,9 @@ struct Kept {
     hash: Option<String>,
     bytes: usize,
     format: Format,
+    /// What is to be said about all of them; on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 /// Tells the requests of one job apart in its journal.
@@ -184,10 +219,4 @@ fn body(format: Format, response: Response) -> Body {
     let format = if format == Format::Auto { announced } else { format };
     let bytes = if response.body.is_empty() { Bytes::from_static(b"[]") } else { response.body };
     Body { bytes, format }
-}
-
-fn joined(base: &Url, next: &str) -> Result<String, JobError> {
-    base.join(next).map(String::from).map_err(|e| {
-        JobError::new(ErrorCode::HttpFailed, format!("the server's link to the next page is no address: {e}"))
-    })
 }

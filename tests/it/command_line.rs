@@ -47,6 +47,49 @@ fn data_comes_as_json_csv_or_ndjson_from_file_or_pipe() {
 }
 
 #[test]
+fn rows_are_printed_as_csv_or_ndjson_and_read_again() {
+    let job = r#"{"job_id":"j","pipeline":[{"step":"union","with":[{"c":[1, 2],"a":"x,\"y\""}]}],
+        "data":[{"b":1.10,"a":"00501"},{"a":null,"b":9007199254740993}]}"#;
+    let print = |format: &str| command(&["run", "-", "--output", format], job, &[]);
+    let csv = print("csv");
+    assert_eq!(
+        String::from_utf8(csv.stdout).unwrap(),
+        "b,a,c\n1.10,00501,\n9007199254740993,,\n,\"x,\"\"y\"\"\",\"[1, 2]\"\n"
+    );
+    assert_eq!(
+        String::from_utf8(print("ndjson").stdout).unwrap(),
+        "{\"b\":1.10,\"a\":\"00501\"}\n{\"a\":null,\"b\":9007199254740993}\n{\"c\":[1, 2],\"a\":\"x,\\\"y\\\"\"}\n"
+    );
+    assert_eq!(json(&print("json").stdout)["status"], "completed");
+    assert!(String::from_utf8(print("table").stdout).unwrap().contains("00501"));
+
+    let words = r#"{"job_id":"j","pipeline":[{"step":"extract","path":"a"}],"data":[{"a":[1]}]}"#;
+    let planned = r#"{"job_id":"j","dry_run":true,"pipeline":[{"step":"count"}],"data":[]}"#;
+    let broken = r#"{"job_id":"j","pipeline":[{"step":"table_sort","field":"b"}],"data":[{"a":1}]}"#;
+    for (job, part) in [(words, "row 1 is no object"), (planned, "has no rows"), (broken, "no column 'b'")] {
+        let output = command(&["run", "-", "--output", "csv"], job, &[]);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{stderr}");
+        assert!(stderr.contains(part), "{stderr}");
+    }
+}
+
+#[test]
+fn csv_that_is_not_whole_is_refused_or_warned_about() {
+    let run = |csv: &str| command(&["run", "--prompt", "count rows", "--data", "-"], csv, &[]);
+    let torn = run("a,b\n1,\"x\n2,y\n");
+    assert_eq!(torn.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&torn.stderr).contains("the quote that opens on line 2 is never closed"));
+    let short = run("a,b\n1\n2,y\n3\n");
+    assert_eq!(short.status.code(), Some(0));
+    let stderr = String::from_utf8_lossy(&short.stderr).into_owned();
+    assert!(
+        stderr.contains("warning: csv: 2 rows are shorter than the header: their missing cells are null"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn bad_usage_ends_with_2_and_says_what_to_do() {
     let rows: &[(&[&str], &str, &str)] = &[
         (&["run"], "", "nothing to run"),

@@ -42,6 +42,7 @@ mod patch_orchestrator;
 mod patch_reading;
 mod patch_rfc6902;
 mod patch_rules;
+mod pipeline_fetch;
 mod planner_loop;
 mod promoted;
 mod queue_conformance;

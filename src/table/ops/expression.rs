@@ -41,6 +41,9 @@ const MAX_ELEMENTS: u64 = 100_000;
 /// Names that CEL itself means by an identifier.
 const TYPES: [&str; 10] = ["int", "uint", "double", "bool", "string", "bytes", "list", "map", "type", "null_type"];
 
+/// Names that stand before functions, as in `math.abs(x)`.
+const LIBRARIES: [&str; 2] = ["math", "strings"];
+
 /// A compiled expression.
 pub(super) struct Expression {
     tree: IdedExpr,
@@ -76,7 +79,9 @@ impl Expression {
                 errors.errors.iter().map(|error| format!("{} at column {}", error.msg, error.pos.1)).collect();
             wrong(format!("the expression cannot be read: {}", reasons.join("; ")))
         })?;
-        let mut rewrite = Rewrite { names: HashMap::new(), scope: Vec::new(), depth: 0 };
+        let env = Arc::new(env);
+        let functions = Context::with_env(Arc::clone(&env));
+        let mut rewrite = Rewrite { names: HashMap::new(), scope: Vec::new(), depth: 0, functions: &functions };
         rewrite.expression(&mut tree).map_err(wrong)?;
         let plain = match &tree.expr {
             Expr::Ident(name) => match rewrite.names.get(name) {
@@ -85,7 +90,9 @@ impl Expression {
             },
             _ => None,
         };
-        Ok(Self { tree, env: Arc::new(env), names: rewrite.names, plain })
+        let names = rewrite.names;
+        drop(functions);
+        Ok(Self { tree, env, names, plain })
     }
 
     /// The fields it reads.
@@ -113,14 +120,16 @@ impl Expression {
 }
 
 /// Turns a parsed expression into the one that runs.
-struct Rewrite {
+struct Rewrite<'c> {
     names: HashMap<String, Binding>,
     /// Variables of the comprehensions around.
     scope: Vec<String>,
     depth: usize,
+    /// Knows every function that there is.
+    functions: &'c Context<'static, 'static>,
 }
 
-impl Rewrite {
+impl Rewrite<'_> {
     fn expression(&mut self, node: &mut IdedExpr) -> Result<(), String> {
         if let Some(name) = self.field_of_row(&node.expr) {
             node.expr = Expr::Ident(name);
@@ -159,7 +168,7 @@ impl Rewrite {
     fn called(&mut self, called: &mut CallExpr) -> Result<(), String> {
         if let Some(target) = &mut called.target {
             // The name of a library, as in `math.round(x)`, is no field.
-            if !matches!(&target.expr, Expr::Ident(name) if name == "math" || name == "strings") {
+            if !matches!(&target.expr, Expr::Ident(name) if LIBRARIES.contains(&name.as_str())) {
                 self.expression(target)?;
             }
         }
@@ -172,7 +181,7 @@ impl Rewrite {
             (operators::MODULO, 2) => "@modulo",
             ("replace", 2) if called.target.is_some() => "@replace",
             ("join", 0 | 1) if called.target.is_some() => "@join",
-            _ => return Ok(()),
+            _ => return self.known(called),
         };
         ours.clone_into(&mut called.func_name);
         if let Some(target) = called.target.take() {
@@ -182,6 +191,34 @@ impl Rewrite {
             called.args.push(IdedExpr { id: 0, expr: text(String::new()) });
         }
         Ok(())
+    }
+
+    /// Refuses a function that there is not. What is known is known to the language alone, and asked by a call with
+    /// nothing: a function that is there refuses the values, or answers.
+    fn known(&self, called: &CallExpr) -> Result<(), String> {
+        let name = &called.func_name;
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return Ok(());
+        }
+        let nothing = || IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::Null) };
+        let library = called.target.as_ref().and_then(|target| match &target.expr {
+            Expr::Ident(library) if LIBRARIES.contains(&library.as_str()) => Some(library.as_str()),
+            _ => None,
+        });
+        let target = called.target.as_ref().map(|_| match library {
+            Some(library) => IdedExpr { id: 0, expr: Expr::Ident(library.to_owned()) },
+            None => nothing(),
+        });
+        let args = called.args.iter().map(|_| nothing()).collect();
+        let asked = Expr::Call(CallExpr { func_name: name.clone(), target: target.map(Box::new), args });
+        match Value::resolve(&IdedExpr { id: 0, expr: asked }, self.functions) {
+            Err(ExecutionError::UndeclaredReference(_)) => {
+                let shown = library.map_or_else(|| name.clone(), |library| format!("{library}.{name}"));
+                let (count, s) = (called.args.len(), if called.args.len() == 1 { "" } else { "s" });
+                Err(format!("there is no function '{shown}' that takes {count} argument{s} in an expression"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn comprehension(&mut self, expr: &mut Expr) -> Result<(), String> {

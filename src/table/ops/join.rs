@@ -95,7 +95,7 @@ impl Operation for Join {
     fn columns(&self, before: Columns, checker: &mut Checker<'_>) -> Result<Columns, TableError> {
         let right = self.right.columns(checker)?;
         self.left_on.iter().try_for_each(|field| checker.require(&before, field))?;
-        self.right_on.iter().try_for_each(|field| checker.require(&right, field))?;
+        self.right_on.iter().try_for_each(|field| checker.require_of("on the right, ", &right, field))?;
         if matches!(self.how, How::Semi | How::Anti) {
             return Ok(before);
         }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, value::RawValue};
 use super::{Operation, source::literal_rows};
 use crate::table::{
     NeedKind, TableError,
+    columns::first_without_columns,
     plan::{Checker, Columns, Compiler, Spec, Step},
     read::{Document, Source},
     run::{Cx, Rows, Table},
@@ -41,7 +42,16 @@ impl Right {
     /// Reads `field` of a step.
     pub(super) fn compile(raw: Box<RawValue>, field: &str, compiler: &mut Compiler<'_>) -> Result<Self, TableError> {
         if raw.get().starts_with('[') {
-            return Ok(Self::Rows(literal_rows(raw, field)?));
+            let rows = literal_rows(raw, field)?;
+            let document = Document::of_rows(rows.clone(), Source::given("the list of rows"));
+            return match first_without_columns(&document)? {
+                None => Ok(Self::Rows(rows)),
+                Some((number, kind)) => {
+                    let message =
+                        format!("{field} must be a list of rows: row {number} is {}, not an object", kind.name());
+                    Err(TableError::invalid(message).with_field(field).with_found(kind.name()))
+                }
+            };
         }
         let spec: Result<RightSpec, _> = serde_json::from_str(raw.get());
         match spec {

@@ -214,6 +214,14 @@ impl<'k> Order<'k> {
         }
     }
 
+    /// Says of each key that is to be read as numbers how many values are none.
+    fn warn(&self, unread: &Unread, cx: &Cx<'_>) {
+        for (key, count) in self.keys.iter().zip(&unread.0).filter(|(_, count)| **count > 0) {
+            let values = if *count == 1 { "value" } else { "values" };
+            cx.warn(format!("{count} {values} of '{}' sorted by type: not a number", key.field.name()));
+        }
+    }
+
     #[inline]
     fn compare(&self, a: &[Cell<'_>], b: &[Cell<'_>]) -> Ordering {
         for ((key, a), b) in self.keys.iter().zip(a).zip(b) {
@@ -232,12 +240,34 @@ impl<'k> Order<'k> {
     }
 }
 
+/// How many values of each key were to be read as numbers and are none; empty where no key asks for that.
+struct Unread(Vec<u64>);
+
+impl Unread {
+    fn of(keys: &[SortKey]) -> Self {
+        Self(if keys.iter().any(|key| key.cast) { vec![0; keys.len()] } else { Vec::new() })
+    }
+
+    #[inline]
+    fn note(&mut self, keys: &[SortKey], cells: &[Cell<'_>]) {
+        for ((count, key), cell) in self.0.iter_mut().zip(keys).zip(cells) {
+            *count += u64::from(key.cast && !matches!(cell, Cell::Number(_) | Cell::Null));
+        }
+    }
+
+    fn absorb(&mut self, later: &Self) {
+        self.0.iter_mut().zip(&later.0).for_each(|(count, more)| *count += more);
+    }
+}
+
 /// The first k rows in order, and how many rows there were.
 fn select(keys: &[SortKey], k: usize, table: &Table, cx: &mut Cx<'_>) -> Result<(Rows, usize), TableError> {
     let mut layout = Layout::default();
     let order = Order::bind(keys, &mut layout);
-    let make = || Selection { order: &order, k, seen: 0, heap: BinaryHeap::new(), cells: Vec::new() };
+    let unread = || Unread::of(keys);
+    let make = || Selection { order: &order, k, seen: 0, unread: unread(), heap: BinaryHeap::new(), cells: Vec::new() };
     let sink = cx.pass(table, layout, make)?;
+    order.warn(&sink.unread, cx);
     let seen = usize::try_from(sink.seen).unwrap_or(usize::MAX);
     let refs = sink.heap.into_sorted_vec().into_iter().map(|entry| entry.at).collect();
     Ok((Rows { buffers: table.buffers(), refs }, seen))
@@ -248,6 +278,7 @@ struct Selection<'a, 'o> {
     order: &'o Order<'o>,
     k: usize,
     seen: u64,
+    unread: Unread,
     heap: BinaryHeap<Entry<'a, 'o>>,
     cells: Vec<Cell<'a>>,
 }
@@ -287,6 +318,7 @@ impl<'a> Sink<'a> for Selection<'a, '_> {
         self.seen += 1;
         self.cells.clear();
         order.cells(row.slots, &mut self.cells);
+        self.unread.note(order.keys, &self.cells);
         if self.heap.len() == self.k
             && self.heap.peek().is_some_and(|worst| order.compare(&self.cells, &worst.cells).is_ge())
         {
@@ -308,6 +340,7 @@ impl<'a> Sink<'a> for Selection<'a, '_> {
             }
         }
         self.seen += later.seen;
+        self.unread.absorb(&later.unread);
         Ok(())
     }
 }
@@ -317,11 +350,14 @@ struct Keys<'a, 'o> {
     order: &'o Order<'o>,
     cells: Vec<Cell<'a>>,
     refs: Vec<RowRef>,
+    unread: Unread,
 }
 
 impl<'a> Sink<'a> for Keys<'a, '_> {
     fn row(&mut self, row: &Row<'a, '_>) -> Result<(), TableError> {
+        let before = self.cells.len();
         self.order.cells(row.slots, &mut self.cells);
+        self.unread.note(self.order.keys, &self.cells[before..]);
         self.refs.push(row.at);
         Ok(())
     }
@@ -329,6 +365,7 @@ impl<'a> Sink<'a> for Keys<'a, '_> {
     fn absorb(&mut self, later: Self) -> Result<(), TableError> {
         self.cells.extend(later.cells);
         self.refs.extend(later.refs);
+        self.unread.absorb(&later.unread);
         Ok(())
     }
 }
@@ -336,7 +373,9 @@ impl<'a> Sink<'a> for Keys<'a, '_> {
 fn sort_all(keys: &[SortKey], table: &Table, cx: &mut Cx<'_>) -> Result<Table, TableError> {
     let mut layout = Layout::default();
     let order = Order::bind(keys, &mut layout);
-    let sink = cx.pass(table, layout, || Keys { order: &order, cells: Vec::new(), refs: Vec::new() })?;
+    let make = || Keys { order: &order, cells: Vec::new(), refs: Vec::new(), unread: Unread::of(keys) };
+    let sink = cx.pass(table, layout, make)?;
+    order.warn(&sink.unread, cx);
     let stride = keys.len();
     let cells = |row: u32| &sink.cells[row as usize * stride..(row as usize + 1) * stride];
     let compare = |a: u32, b: u32| order.compare(cells(a), cells(b));

@@ -13,7 +13,7 @@ use crate::{
     table::{
         Body, Format, HttpNeed, Method, Need, NeedKind, Paginate, TableError,
         plan::{Checker, Columns, Compiler, Spec, maybe_whole},
-        read::{Document, Source},
+        read::{Document, Source, about_short},
         run::{Cx, Table},
     },
 };
@@ -127,7 +127,11 @@ impl Operation for Http {
                 Some(path) => part(&document, path, "rows"),
             }
         };
-        Ok(bodies.iter().map(open).collect::<Result<Vec<_>, _>>()?.into())
+        let documents = bodies.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        if let Some(warning) = about_short(documents.iter().map(|document| document.short_rows).sum()) {
+            cx.warn(warning);
+        }
+        Ok(documents.into())
     }
 }
 

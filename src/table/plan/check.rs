@@ -126,11 +126,16 @@ impl Checker<'_> {
 
     /// Refuses a field that no row can have.
     pub(crate) fn require(&mut self, columns: &Columns, field: &Field) -> Result<(), TableError> {
+        self.require_of("", columns, field)
+    }
+
+    /// The same of columns that `whose` tells apart from those of the table that flows.
+    pub(crate) fn require_of(&mut self, whose: &str, columns: &Columns, field: &Field) -> Result<(), TableError> {
         if columns.has(field) {
             return Ok(());
         }
         let names = columns.names().unwrap_or_default();
-        let message = absent(field.name(), names);
+        let message = format!("{whose}{}", absent(field.name(), names));
         if matches!(columns, Columns::Certain(_)) {
             return Err(TableError::invalid(message).with_field(field.name()).with_found(names.join(", ")));
         }

@@ -6,24 +6,73 @@ use csv::{ReaderBuilder, StringRecord, WriterBuilder};
 use super::{Scanner, push_string};
 use crate::table::value::Cell;
 
+/// What CSV was read as.
+pub(crate) struct Read {
+    /// Rows as one JSON array.
+    pub(crate) rows: Bytes,
+    /// How many of them are shorter than the header.
+    pub(crate) short: usize,
+}
+
+/// Says that rows were short, where some were.
+pub(crate) fn about_short(rows: usize) -> Option<String> {
+    let (are, them) = if rows == 1 { ("row is", "its") } else { ("rows are", "their") };
+    (rows > 0).then(|| format!("csv: {rows} {are} shorter than the header: {them} missing cells are null"))
+}
+
 /// Rows of objects from CSV with a header line. The separator is a comma, or the semicolon or tab that the
 /// header has instead. Empty cells are null; a row may be short, not long.
 ///
 /// # Errors
 /// Says which line cannot be read, and why.
-pub(crate) fn from_csv(bytes: &[u8]) -> Result<Bytes, String> {
-    let mut reader = ReaderBuilder::new().delimiter(delimiter(bytes)).flexible(true).from_reader(bytes);
+pub(crate) fn from_csv(bytes: &[u8]) -> Result<Read, String> {
+    let delimiter = delimiter(bytes);
+    if let Some(line) = unclosed_quote(bytes, delimiter) {
+        return Err(format!(
+            "the quote that opens on line {line} is never closed: close it, or double it within a cell"
+        ));
+    }
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
     let names = column_names(reader.headers().map_err(|error| error.to_string())?);
-    let mut records = Vec::new();
+    let (mut records, mut short) = (Vec::new(), 0);
     for record in reader.records() {
         let record = record.map_err(|error| error.to_string())?;
         if record.len() > names.len() {
             let line = record.position().map_or(0, csv::Position::line);
             return Err(format!("line {line} has {} cells, the header has {}", record.len(), names.len()));
         }
+        short += usize::from(record.len() < names.len());
         records.push(record);
     }
-    Ok(write_rows(&names, &records, bytes.len()))
+    Ok(Read { rows: write_rows(&names, &records, bytes.len()), short })
+}
+
+/// The line of a quote that opens a cell and is never closed. A reader takes all that is left for one cell then.
+fn unclosed_quote(bytes: &[u8], delimiter: u8) -> Option<usize> {
+    enum Place {
+        CellStart,
+        Cell,
+        Quoted,
+        QuoteWithin,
+    }
+    memchr::memchr(b'"', bytes)?;
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let (mut place, mut line, mut opened) = (Place::CellStart, 1, 1);
+    for byte in bytes {
+        place = match (place, *byte) {
+            (Place::Quoted, b'"') => Place::QuoteWithin,
+            (Place::Quoted, _) | (Place::QuoteWithin, b'"') => Place::Quoted,
+            (Place::CellStart, b'"') => {
+                opened = line;
+                Place::Quoted
+            }
+            (_, b'\n' | b'\r') => Place::CellStart,
+            (_, byte) if byte == delimiter => Place::CellStart,
+            _ => Place::Cell,
+        };
+        line += usize::from(*byte == b'\n');
+    }
+    matches!(place, Place::Quoted).then_some(opened)
 }
 
 fn write_rows(names: &[String], records: &[StringRecord], size: usize) -> Bytes {
@@ -204,9 +253,39 @@ mod tests {
             ("a,b\n", "[]"),
             ("a\nx\n1\n", r#"[{"a":"x"},{"a":"1"}]"#),
         ] {
-            assert_eq!(from_csv(csv.as_bytes()).unwrap(), rows, "{csv:?}");
+            assert_eq!(from_csv(csv.as_bytes()).unwrap().rows, rows, "{csv:?}");
         }
-        assert_eq!(from_csv(b"a,b\n1,2,3\n").unwrap_err(), "line 2 has 3 cells, the header has 2");
+        assert_eq!(from_csv(b"a,b\n1,2,3\n").err().unwrap(), "line 2 has 3 cells, the header has 2");
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_swallows_nothing() {
+        for (csv, line) in [
+            ("a,b\n1,\"x\n2,y\n", Some(2)),
+            ("a,b\n\"1\n\n\",\"x\n2,y", Some(4)),
+            ("a;b\n1;\"x\"\"\n2;y\n", Some(2)),
+            ("\"a,b\n1,2\n", Some(1)),
+            ("\u{feff}\"a\",b\n1,\"2\n", Some(2)),
+            ("a,b\n5\" pipe,\"x\"\n", None),
+            ("a,b\n\"5\" pipe,x\n", None),
+            ("a,b\n\"say \"\"hi\"\"\",\"x\"", None),
+        ] {
+            let read = from_csv(csv.as_bytes()).map(|read| read.short);
+            let expected = match line {
+                Some(line) => Err(format!(
+                    "the quote that opens on line {line} is never closed: close it, or double it within a cell"
+                )),
+                None => Ok(0),
+            };
+            assert_eq!(read, expected, "{csv:?}");
+        }
+    }
+
+    #[test]
+    fn short_rows_are_counted() {
+        assert_eq!(from_csv(b"a,b,c\n1\n1,2,3\n1,2\n").unwrap().short, 2);
+        assert_eq!(about_short(0), None);
+        assert_eq!(about_short(1).unwrap(), "csv: 1 row is shorter than the header: its missing cells are null");
     }
 
     #[test]

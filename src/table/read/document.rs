@@ -64,6 +64,8 @@ pub(crate) struct Document {
     pub(crate) bytes: Bytes,
     pub(crate) shape: Shape,
     pub(crate) source: Source,
+    /// Rows of CSV that were shorter than its header.
+    pub(crate) short_rows: usize,
 }
 
 impl Document {
@@ -80,22 +82,22 @@ impl Document {
         };
         let csv = body.format == Format::Csv || body.format == Format::Auto && looks_like_csv(&bytes[start..]);
         if csv {
-            let rows = from_csv(&bytes).map_err(|error| source.error(&format!("is not readable CSV: {error}")))?;
-            return Ok(Self::of_rows(rows, source));
+            let read = from_csv(&bytes).map_err(|error| source.error(&format!("is not readable CSV: {error}")))?;
+            return Ok(Self { short_rows: read.short, ..Self::of_rows(read.rows, source) });
         }
         if bytes[start] == b'[' && body.format != Format::Ndjson {
-            return Ok(Self { bytes: bytes.slice(start..), shape: Shape::Array, source });
+            return Ok(Self { bytes: bytes.slice(start..), shape: Shape::Array, source, short_rows: 0 });
         }
         let shape = match body.format {
             Format::Ndjson => Shape::Sequence,
             format => shape_of_values(&bytes, format).map_err(|at| malformed(&source, &bytes, at))?,
         };
-        Ok(Self { bytes, shape, source })
+        Ok(Self { bytes, shape, source, short_rows: 0 })
     }
 
     /// An array of rows that we wrote ourselves.
     pub(crate) fn of_rows(bytes: Bytes, source: Source) -> Self {
-        Self { bytes, shape: Shape::Array, source }
+        Self { bytes, shape: Shape::Array, source, short_rows: 0 }
     }
 
     /// The part of the document at `path`; nothing at all when no value is there.
@@ -107,7 +109,7 @@ impl Document {
         let whole = whole.map_err(|at| malformed(&self.source, &self.bytes, at))?;
         Ok(found_at(whole, path).map(|part| {
             let shape = if part.starts_with('[') { Shape::Array } else { Shape::Single };
-            Self { bytes: self.bytes.slice_ref(part.as_bytes()), shape, source: self.source.clone() }
+            Self { bytes: self.bytes.slice_ref(part.as_bytes()), shape, ..self.clone() }
         }))
     }
 

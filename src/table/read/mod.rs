@@ -9,7 +9,7 @@ mod lead;
 mod scan;
 mod template;
 
-pub(super) use csv::{from_csv, to_csv, to_ndjson};
+pub(super) use csv::{about_short, from_csv, to_csv, to_ndjson};
 pub(super) use document::{Document, Shape, Source, found_at, malformed, utf8};
 pub(super) use escape::{push_string, quoted};
 pub(super) use field::{Field, FieldSlot, Layout, Path, Slots};

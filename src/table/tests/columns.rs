@@ -146,6 +146,37 @@ fn bad_expressions_are_refused_before_anything_runs() {
 }
 
 #[test]
+fn a_function_that_is_not_there_is_an_error_of_the_plan() {
+    let plan = |expr: &str| {
+        let expr = serde_json::Value::from(expr);
+        let steps = format!(r#"[{{"step":"derive","as":"r","expr":{expr}}}]"#);
+        Plan::parse(&RawJson::from_trusted(steps), &Limits::default())
+    };
+    for (expr, name) in [
+        ("round(price)", "'round' that takes 1 argument "),
+        ("price > 1 ? 0 : sqroot(price, 2)", "'sqroot' that takes 2 arguments "),
+        ("name.toUpper()", "'toUpper' that takes 0 arguments "),
+        ("tags.map(t, t.shout())", "'shout'"),
+        ("math.cube(price)", "'math.cube'"),
+        ("tags.map(t)", "'map'"),
+    ] {
+        let error = plan(expr).err().unwrap_or_else(|| panic!("{expr} is taken"));
+        assert_eq!(error.code, ErrorCode::InvalidPipeline);
+        assert!(error.message.starts_with(&format!("there is no function {name}")), "{expr}: {error}");
+    }
+    for expr in [
+        "math.round(price) + math.greatest(1, 2) + math.abs(-1)",
+        "size(tags) + int(\"1\") + double(1) + name.size()",
+        "name.contains(\"a\") || name.endsWith(\"b\") || name.matches(\"c\") || \"x\" in tags",
+        "name.charAt(0) + name.substring(1) + name.trim() + strings.quote(name) + name.split(\",\")[0]",
+        "tags.all(t, t != \"\") && tags.exists_one(t, true) && has(row.name) && type(name) == string",
+        "tags.filter(t, !t.startsWith(\"x\")).join() + name.replace(\"a\", \"b\", 1) + string(1)",
+    ] {
+        assert!(plan(expr).is_ok(), "{expr}: {:?}", plan(expr).err());
+    }
+}
+
+#[test]
 fn expressions_are_bounded() {
     let list: Vec<String> = (0..400).map(|i| i.to_string()).collect();
     let input = format!(r#"[{{"l":[{}]}}]"#, list.join(","));

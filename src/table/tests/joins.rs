@@ -90,7 +90,19 @@ fn bad_joins() {
             LEFT,
             r#"[{"step":"join","right":[{"ix":1}],"on":"id"}]"#,
             InvalidPipeline,
-            "step 1 join: no column 'id'; there are ix",
+            "step 1 join: on the right, no column 'id'; there are ix",
+        ),
+        (
+            LEFT,
+            r#"[{"step":"join","right":[{"id":1},2],"on":"id"}]"#,
+            InvalidPipeline,
+            "step 1 join: right must be a list of rows: row 2 is number, not an object",
+        ),
+        (
+            LEFT,
+            r#"[{"step":"union","with":[null]}]"#,
+            InvalidPipeline,
+            "step 1 union: with must be a list of rows: row 1 is null, not an object",
         ),
         (
             LEFT,

@@ -206,3 +206,25 @@ fn deep_jq_programs_are_read_or_refused() {
         assert_eq!(pipeline("[]", &steps).is_ok(), good, "{}", &query[..20]);
     }
 }
+
+#[test]
+fn text_that_a_sort_cannot_read_as_a_number_is_counted() {
+    let rows = r#"[{"a":"x"},{"a":"10"},{"a":9},{"a":null},{"a":true}]"#;
+    for (steps, data) in [
+        (
+            r#"[{"step":"table_sort","field":"a","cast":"number"}]"#,
+            r#"[{"a":true},{"a":9},{"a":"10"},{"a":"x"},{"a":null}]"#,
+        ),
+        (r#"[{"step":"top_k","k":2,"by":"a","cast":"number"}]"#, r#"[{"a":"x"},{"a":"10"}]"#),
+    ] {
+        let output = pipeline(rows, steps).unwrap();
+        assert_eq!(output.data.as_str(), data, "{steps}");
+        assert!(
+            output.warnings[0].ends_with(": 2 values of 'a' sorted by type: not a number"),
+            "{:?}",
+            output.warnings
+        );
+    }
+    let quiet = pipeline(rows, r#"[{"step":"table_sort","field":"a"}]"#).unwrap();
+    assert!(quiet.warnings.is_empty(), "{:?}", quiet.warnings);
+}

@@ -197,7 +197,14 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let asked = |step: &str, asked_ms| {
             let (tool, arguments) = ("t".into(), RawJson::from_trusted("{}"));
-            RawJson::of(&PendingCall { kind: KIND.into(), tool, arguments, prepared: None, step: step.into(), asked_ms })
+            RawJson::of(&PendingCall {
+                kind: KIND.into(),
+                tool,
+                arguments,
+                prepared: None,
+                step: step.into(),
+                asked_ms,
+            })
         };
         let before = Some(now_ms() - 3_600_000);
         for pending in [asked("1:decision", before), asked("1:decision", before), asked("2:decision", before)] {

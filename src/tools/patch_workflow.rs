@@ -21,7 +21,7 @@ use crate::{
     settings::{RunPatchMode, Settings, WorkflowPatchMode},
     store::Before,
     workflow::{
-        Mode, PatchSpec, Prepared, Rules, Workflow,
+        Mode, PatchSpec, Prepared, Refusal, Rules, Workflow,
         orchestrator::{Destination, Orchestrator, Posted, There},
         prepare,
     },
@@ -385,6 +385,15 @@ impl PatchWorkflow {
 impl Tool for PatchWorkflow {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    /// A patch is refused as such, with the bound that it breaks: reading stops after as many operations as are taken.
+    fn too_long(&self, arguments: &RawJson, most: usize) -> JobError {
+        let patch = Arguments::read(arguments);
+        match patch.map(|patch| PatchSpec::read(&patch.spec, self.rules.limits.max_operations)) {
+            Ok(Err(refusal)) => refusal.into(),
+            _ => Refusal::general(format!("the patch has {} bytes, at most {most} are taken", arguments.len())).into(),
+        }
     }
 
     /// It keeps its own record, and looks before it sends again.

@@ -67,7 +67,13 @@ async fn end_of(runner: &Runner, queue: &SharedQueue, lease: &Lease, journal: Op
         (_, Standing::Duplicate) => Some(End::Duplicate),
         (Err(rejected), _) => Some(rejection(runner, delivery, rejected, times)),
         (Ok(job), Standing::Cancelled) => {
-            let error = JobError::new(ErrorCode::Cancelled, "the job was cancelled before it was taken");
+            // What has steps on record was taken before, and put aside.
+            let waited = match journal {
+                Some(journal) => journal.has(&[""], &Meter::default()).await.unwrap_or_default(),
+                None => false,
+            };
+            let when = if waited { "while it waited for approval or its next attempt" } else { "before it was taken" };
+            let error = JobError::new(ErrorCode::Cancelled, format!("the job was cancelled {when}"));
             let document = conclude::result(job, Err(error), Notes::default(), Meter::default().spend(), times);
             Some(ending(runner, delivery, document, None))
         }

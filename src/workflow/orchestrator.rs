@@ -178,12 +178,12 @@ impl Orchestrator {
     /// looked up among all of them.
     ///
     /// # Errors
-    /// `orchestrator_failed` that is worth another attempt, `cancelled`.
+    /// `orchestrator_failed` where it is not reached or has no time (429), `cancelled`.
     pub async fn there(&self, to: &Destination, caller: &Caller<'_>) -> Result<Option<There>, JobError> {
         match self.run_patches(&to.run_id, caller).await {
             Ok(listed) => Ok(Some(patches_of(&listed).into_iter().map(name_of).collect())),
-            Err(error) if error.retryable || error.stops() => Err(error),
-            Err(_) => Ok(None),
+            Err(error) if cannot_tell(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -199,7 +199,7 @@ impl Orchestrator {
     ) -> Result<Workflow, JobError> {
         let mut workflow = self.workflow(&to.tag, caller).await?;
         let listed = match self.run_patches(&to.run_id, caller).await {
-            Err(error) if error.retryable || error.stops() => return Err(error),
+            Err(error) if !cannot_tell(&error) => return Err(error),
             listed => listed.unwrap_or_default(),
         };
         for entry in patches_of(&listed) {
@@ -309,6 +309,15 @@ fn base(api_url: &str) -> Result<Url, String> {
     url.set_query(None);
     url.set_fragment(None);
     Ok(url)
+}
+
+/// Whether an orchestrator that was asked for the patches of a run is there and has no answer to that: some know no such
+/// list, and some answer every error with a 500.
+fn cannot_tell(error: &JobError) -> bool {
+    match error.details.get("status").and_then(Value::as_u64) {
+        Some(status) => status != 429,
+        None => !error.retryable && !error.stops(),
+    }
 }
 
 fn failed(message: String) -> JobError {

@@ -54,12 +54,14 @@ async fn patches_that_are_named_by_their_content_are_counted() {
 
 #[tokio::test]
 async fn an_orchestrator_that_cannot_list_takes_patches_all_the_same() {
-    let stub = stub().await;
-    let tool = tool(&stub, |_| {});
-    let job = job(json!({ "patch_target": "run", "current_workflow": workflow() }));
-    stub.next("GET", Next::status(404));
-    call(&tool, &job, &add_email()).await.unwrap();
-    assert_eq!(stub.applied(), 1);
+    for status in [404, 405, 500] {
+        let stub = stub().await;
+        let tool = tool(&stub, |_| {});
+        let job = job(json!({ "patch_target": "run", "current_workflow": workflow() }));
+        stub.next("GET", Next::status(status));
+        call(&tool, &job, &add_email()).await.unwrap();
+        assert_eq!(stub.applied(), 1, "{status}");
+    }
 }
 
 #[tokio::test]

@@ -181,12 +181,8 @@ impl Drive<'_> {
             .with_retryable(false));
         };
         if call.arguments.len() > limits::MAX_ARGUMENT_BYTES {
-            let message = format!(
-                "the arguments have {} bytes, at most {} are taken",
-                call.arguments.len(),
-                limits::MAX_ARGUMENT_BYTES
-            );
-            return Err(JobError::new(ErrorCode::LimitExceeded, message).with_tool(call.name.as_str()));
+            let error = tool.too_long(&call.arguments, limits::MAX_ARGUMENT_BYTES);
+            return Err(error.with_tool(call.name.as_str()));
         }
         let named = |mut error: JobError| {
             error.tool.get_or_insert_with(|| call.name.clone());

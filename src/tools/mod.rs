@@ -143,6 +143,12 @@ pub trait Tool: Send + Sync {
         if self.only_reads(arguments) { Effect::Reads } else { Effect::Once }
     }
 
+    /// Why arguments longer than `most` bytes are not taken.
+    fn too_long(&self, arguments: &RawJson, most: usize) -> JobError {
+        let message = format!("the arguments have {} bytes, at most {most} are taken", arguments.len());
+        JobError::new(ErrorCode::LimitExceeded, message)
+    }
+
     /// Does it.
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError>;
 

@@ -3,22 +3,26 @@
 //! The two halves are apart, so that a job can wait for approval between them, or be journalled: [`Pending`] holds
 //! everything the second half needs and survives a restart.
 
+mod asked;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use asked::{Arguments, caller, complete, destination, invalid_job, outgoing, owner};
 
 use super::{Effect, Tool, ToolContext, ToolEnd, ToolOutput};
 use crate::{
-    job::{ErrorCode, Job, JobError, Lane, PatchTarget, Preview, RawJson},
+    job::{ErrorCode, JobError, Lane, PatchTarget, Preview, RawJson},
     llm::ToolSpec,
     settings::{RunPatchMode, Settings, WorkflowPatchMode},
     store::Before,
     workflow::{
-        Mode, PatchSpec, Prepared, Rules, Workflow,
-        orchestrator::{Caller, Destination, Orchestrator, Outgoing, Posted},
+        Mode, PatchSpec, Prepared, Refusal, Rules, Workflow,
+        orchestrator::{Destination, Orchestrator, Posted, There},
         prepare,
     },
 };
@@ -118,6 +122,13 @@ pub struct Commit {
     pub recheck: bool,
     /// Whether it was sent before, by a worker that is gone or one whose record is: where that may be, look first.
     pub sent: Before,
+}
+
+/// What a run had before a patch was sent to it.
+struct Known {
+    there: There,
+    /// Seen just now, not on record from an earlier delivery.
+    fresh: bool,
 }
 
 /// The tool.
@@ -249,10 +260,46 @@ impl PatchWorkflow {
         how: Commit,
         context: &ToolContext<'_>,
     ) -> Result<ToolOutput, JobError> {
-        self.post(pending, how, context).await.map(|outcome| outcome.output(pending))
+        self.post(pending, how, None, context).await.map(|outcome| outcome.output(pending))
     }
 
-    async fn post(&self, pending: &Pending, how: Commit, context: &ToolContext<'_>) -> Result<Outcome, JobError> {
+    /// Sends with a record of it under `step`, so that whoever comes after looks before sending again.
+    async fn once(
+        &self,
+        pending: &Pending,
+        step: &str,
+        approved: bool,
+        context: &ToolContext<'_>,
+    ) -> Result<Outcome, JobError> {
+        let known = self.known(pending, step, context).await?;
+        let sent = context.journal.about_to(step, context.meter).await?;
+        // A workflow that came with the job stays the basis; one that was fetched may have changed since.
+        let recheck = approved || (sent == Before::Noted && context.job.current_workflow.is_none());
+        self.post(pending, Commit { recheck, sent }, known, context).await
+    }
+
+    /// The patches that a run had before this one was sent. Equal patches are common there, and nothing in a listed
+    /// one says whose it is.
+    async fn known(&self, pending: &Pending, step: &str, context: &ToolContext<'_>) -> Result<Option<Known>, JobError> {
+        let Some(orchestrator) = self.orchestrator.as_ref().filter(|_| pending.to.target == PatchTarget::Run) else {
+            return Ok(None);
+        };
+        let mut fresh = false;
+        let look = async {
+            fresh = true;
+            orchestrator.there(&pending.to, &caller(&pending.owner, context)).await
+        };
+        let there: Option<There> = context.journal.step(&format!("{step}:there"), context.meter, look).await?;
+        Ok(there.map(|there| Known { there, fresh }))
+    }
+
+    async fn post(
+        &self,
+        pending: &Pending,
+        how: Commit,
+        known: Option<Known>,
+        context: &ToolContext<'_>,
+    ) -> Result<Outcome, JobError> {
         if pending.dry_run || pending.prepared.no_op {
             return Ok(Outcome::default());
         }
@@ -264,7 +311,9 @@ impl PatchWorkflow {
         };
         let caller = caller(&pending.owner, context);
         if how.sent != Before::Never {
-            match orchestrator.find(&outgoing(pending), &caller).await {
+            // What is there now says nothing of a patch that may have been sent before.
+            let there = known.as_ref().filter(|known| !known.fresh).map(|known| &known.there);
+            match orchestrator.find(&outgoing(pending, there), &caller).await {
                 Ok(Some(posted)) => return Ok(Outcome { fresh: None, posted: Some(posted) }),
                 Ok(None) => {}
                 // It is most likely the first time: an orchestrator that cannot tell, or a workflow that somebody else
@@ -276,18 +325,15 @@ impl PatchWorkflow {
             }
         }
         let fresh = if how.recheck { Some(self.rechecked(pending, context).await?) } else { None };
-        let posted = orchestrator.send(&outgoing(fresh.as_ref().unwrap_or(pending)), false, &caller).await?;
+        let there = known.as_ref().map(|known| &known.there);
+        let posted = orchestrator.send(&outgoing(fresh.as_ref().unwrap_or(pending), there), &caller).await?;
         Ok(Outcome { fresh, posted: Some(posted) })
     }
 
     /// Prepares the same patch against the workflow as it is now. What was approved is what it does, so that is
     /// what must be the same; numbers in its paths may differ.
     async fn rechecked(&self, pending: &Pending, context: &ToolContext<'_>) -> Result<Pending, JobError> {
-        // A run has no workflow that could be fetched: what the job knows of it is the latest there is.
-        let known = pending.to.target == PatchTarget::Run && context.job.current_workflow.is_some();
-        let tag = pending.to.tag.as_str();
-        let workflow =
-            if known { self.workflow(tag, context).await? } else { self.stored_workflow(tag, context).await? };
+        let workflow = self.workflow_now(pending, context).await?;
         let conflict = |message: String| JobError::new(ErrorCode::PatchConflict, message);
         let prepared =
             prepare(&workflow, &pending.spec, &self.rules, self.mode(pending.to.target)).map_err(|refusal| {
@@ -307,6 +353,26 @@ impl PatchWorkflow {
         Ok(Pending { prepared, ..pending.clone() })
     }
 
+    /// The workflow as it is now, whatever the job came with.
+    async fn workflow_now(&self, pending: &Pending, context: &ToolContext<'_>) -> Result<Workflow, JobError> {
+        let to = &pending.to;
+        let Some(orchestrator) = self.orchestrator.as_ref().filter(|_| to.target == PatchTarget::Run) else {
+            return self.stored_workflow(&to.tag, context).await;
+        };
+        if context.job.current_workflow.is_none() {
+            return self.stored_workflow(&to.tag, context).await;
+        }
+        // Without a tag nobody can be asked: what the job knows is the latest there is.
+        if to.tag.is_empty() {
+            return self.workflow(&to.tag, context).await;
+        }
+        match orchestrator.run_workflow(to, &self.rules.limits, &caller(owner(context.job)?, context)).await {
+            // A run of a workflow that was never stored.
+            Err(error) if error.details.get("status") == Some(&json!(404)) => self.workflow(&to.tag, context).await,
+            workflow => workflow,
+        }
+    }
+
     fn mode(&self, target: PatchTarget) -> Mode {
         match target {
             PatchTarget::Workflow => self.workflow_mode,
@@ -319,6 +385,15 @@ impl PatchWorkflow {
 impl Tool for PatchWorkflow {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    /// A patch is refused as such, with the bound that it breaks: reading stops after as many operations as are taken.
+    fn too_long(&self, arguments: &RawJson, most: usize) -> JobError {
+        let patch = Arguments::read(arguments);
+        match patch.map(|patch| PatchSpec::read(&patch.spec, self.rules.limits.max_operations)) {
+            Ok(Err(refusal)) => refusal.into(),
+            _ => Refusal::general(format!("the patch has {} bytes, at most {most} are taken", arguments.len())).into(),
+        }
     }
 
     /// It keeps its own record, and looks before it sends again.
@@ -338,12 +413,8 @@ impl Tool for PatchWorkflow {
         if context.job.require_approval {
             return Ok(ToolEnd::Park(RawJson::of(&pending)));
         }
-        let send = async {
-            let sent = context.journal.about_to(&format!("{step}:send"), context.meter).await?;
-            // A workflow that came with the job stays the basis; one that was fetched may have changed since.
-            let recheck = sent == Before::Noted && context.job.current_workflow.is_none();
-            self.post(&pending, Commit { recheck, sent }, context).await
-        };
+        let mark = format!("{step}:send");
+        let send = self.once(&pending, &mark, false, context);
         let outcome: Outcome =
             context.journal.step(&format!("{step}:sent"), context.meter, send).await.map_err(named)?;
         Ok(ToolEnd::Done(outcome.output(&pending)))
@@ -354,10 +425,7 @@ impl Tool for PatchWorkflow {
         let pending: Pending = pending.read().map_err(|error| {
             JobError::new(ErrorCode::Internal, format!("what was approved cannot be read: {error}")).with_tool(NAME)
         })?;
-        let send = async {
-            let sent = context.journal.about_to(&step, context.meter).await?;
-            self.post(&pending, Commit { recheck: true, sent }, context).await
-        };
+        let send = self.once(&pending, &step, true, context);
         let outcome: Outcome =
             context.journal.step(&format!("{step}:sent"), context.meter, send).await.map_err(named)?;
         Ok(outcome.output(&pending))
@@ -371,98 +439,4 @@ fn named(error: JobError) -> JobError {
 /// Tells the patches of one job apart in its journal.
 fn fingerprint(text: &RawJson) -> String {
     Sha256::digest(text.bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The arguments of a call.
-struct Arguments {
-    spec: RawJson,
-    workflow_tag: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RawArguments<'a> {
-    #[serde(borrow)]
-    patch_spec: Option<&'a RawValue>,
-    #[serde(borrow)]
-    workflow_tag: Option<&'a RawValue>,
-}
-
-impl Arguments {
-    /// `{patch_spec, workflow_tag?}`, or the patch itself.
-    fn read(raw: &RawJson) -> Result<Self, JobError> {
-        let fields: RawArguments<'_> = match serde_json::from_str(raw.as_str()) {
-            Ok(fields) => fields,
-            Err(_) => return Ok(Self { spec: raw.clone(), workflow_tag: None }),
-        };
-        let workflow_tag =
-            fields.workflow_tag.and_then(|tag| serde_json::from_str::<Option<String>>(tag.get()).ok().flatten());
-        let spec = fields.patch_spec.map_or_else(|| raw.clone(), |spec| RawJson::slice_of(raw.bytes(), spec));
-        Ok(Self { spec, workflow_tag: workflow_tag.filter(|tag| !tag.is_empty()) })
-    }
-}
-
-/// Where the patch goes. The job decides; a model may name the workflow only where the job does not.
-fn destination(job: &Job, asked: Option<&str>) -> Result<Destination, JobError> {
-    let tag = match (job.workflow_tag.as_deref(), asked) {
-        (Some(own), Some(other)) if own != other => {
-            return Err(JobError::new(
-                ErrorCode::InvalidPatch,
-                format!("this job is about the workflow {own:?}, not {other:?}: leave workflow_tag out"),
-            ));
-        }
-        (own, other) => own.or(other).unwrap_or_default().to_owned(),
-    };
-    Ok(Destination {
-        target: job.patch_target.unwrap_or(PatchTarget::Workflow),
-        tag,
-        run_id: job.run_id.clone().unwrap_or_default(),
-        node_id: job.node_id.clone().unwrap_or_default(),
-    })
-}
-
-/// Refuses a job that lacks what sending needs, before anything is shown or approved.
-fn complete(job: &Job, to: &Destination) -> Result<(), JobError> {
-    owner(job)?;
-    match to.target {
-        PatchTarget::Workflow if to.tag.is_empty() => {
-            Err(invalid_job("workflow_tag is missing: it names the workflow to change"))
-        }
-        PatchTarget::Run if to.run_id.is_empty() => Err(invalid_job("run_id is missing: patch_target run needs it")),
-        _ => Ok(()),
-    }
-}
-
-fn owner(job: &Job) -> Result<&str, JobError> {
-    let owner = job.workflow_owner.as_deref().unwrap_or_default();
-    if owner.is_empty() {
-        return Err(invalid_job("workflow_owner is missing: a workflow is read and changed in its owner's name"));
-    }
-    if owner.chars().any(|c| c.is_control()) {
-        return Err(invalid_job("workflow_owner holds control characters"));
-    }
-    Ok(owner)
-}
-
-fn caller<'a>(owner: &'a str, context: &'a ToolContext<'_>) -> Caller<'a> {
-    let job = context.job;
-    Caller {
-        owner,
-        job_id: job.job_id.as_str(),
-        traceparent: job.traceparent.as_deref(),
-        deadline: context.deadline,
-        cancel: context.cancel,
-    }
-}
-
-fn outgoing(pending: &Pending) -> Outgoing<'_> {
-    Outgoing {
-        to: &pending.to,
-        operations: &pending.prepared.operations,
-        description: &pending.prepared.description,
-        effects: &pending.prepared.effects,
-    }
-}
-
-fn invalid_job(message: impl Into<String>) -> JobError {
-    JobError::new(ErrorCode::InvalidJob, message)
 }

@@ -69,12 +69,16 @@ async fn end_of(runner: &Runner, queue: &SharedQueue, lease: &Lease, journal: Op
         (Ok(job), Standing::Cancelled) => {
             let meter = Meter::default();
             // What it had paid for before it was put back is its bill all the same.
-            let waited = match journal {
-                Some(journal) => journal.elapsed(&meter).await.unwrap_or_default(),
-                None => Elapsed::default(),
+            let (waited, taken) = match journal {
+                Some(journal) => (
+                    journal.elapsed(&meter).await.unwrap_or_default(),
+                    journal.has(&[""], &meter).await.unwrap_or_default(),
+                ),
+                None => (Elapsed::default(), false),
             };
-            let why = if waited == Elapsed::default() { "before it was taken" } else { "while it waited" };
-            let error = JobError::new(ErrorCode::Cancelled, format!("the job was cancelled {why}"));
+            let put_aside = taken || waited != Elapsed::default();
+            let when = if put_aside { "while it waited for approval or its next attempt" } else { "before it was taken" };
+            let error = JobError::new(ErrorCode::Cancelled, format!("the job was cancelled {when}"));
             let times = Times { waited: waited.waited, ..times };
             let document = conclude::result(job, Err(error), Notes::default(), meter.spend(), times);
             Some(ending(runner, delivery, document, None))

@@ -1,7 +1,7 @@
 //! What a patch does to a workflow, element by element.
 
 use indexmap::IndexMap;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ pub enum Part {
     Edge,
     /// Another member of the workflow, `metadata` above all.
     Member,
+    /// The order of a list, where a patch does nothing else.
+    Order,
 }
 
 /// One element before and after. Absent where it does not exist.
@@ -129,7 +131,8 @@ impl Effects {
         });
         let added = new.iter().filter(|(key, _)| !old.contains_key(*key));
         let added = added.map(|(key, (_, now))| Effect::new(key, None, Some(now)));
-        Self(changed.chain(added).collect())
+        let effects: Vec<Effect> = changed.chain(added).collect();
+        if effects.is_empty() { Self(reordered(before, after)) } else { Self(effects) }
     }
 
     /// The ids alone.
@@ -148,6 +151,7 @@ impl Effects {
                     diff.metadata_changed = true;
                     continue;
                 }
+                (Part::Order, ..) => continue,
             };
             ids.push(id.clone());
         }
@@ -159,11 +163,37 @@ impl Effects {
     pub fn state(&self, document: &Value) -> State {
         let now = elements(document);
         let mut states = self.0.iter().map(|effect| {
-            standing(now.get(&effect.key()).map(|(_, now)| *now), effect.before.as_ref(), effect.after.as_ref())
+            let (before, after) = (effect.before.as_ref(), effect.after.as_ref());
+            if effect.part == Part::Order {
+                return standing(Some(&order(document, &effect.id, before)), before, after);
+            }
+            standing(now.get(&effect.key()).map(|(_, now)| *now), before, after)
         });
         let Some(first) = states.next() else { return State::Unclear };
         if states.all(|state| state == first) { first } else { State::Unclear }
     }
+}
+
+/// Lists whose elements are the same ones in another order.
+fn reordered(before: &Value, after: &Value) -> Vec<Effect> {
+    let effect = |section: &str| {
+        let (was, now) = (order(before, section, None), order(after, section, None));
+        let id = section.to_owned();
+        (was != now).then_some(Effect { part: Part::Order, id, nth: 0, before: Some(was), after: Some(now) })
+    };
+    ["nodes", "edges"].into_iter().filter_map(effect).collect()
+}
+
+/// The names of a list's elements in their order; of `among` only, where that is given.
+fn order(document: &Value, section: &str, among: Option<&Value>) -> Value {
+    let among: Option<FxHashSet<&str>> =
+        among.and_then(Value::as_array).map(|names| names.iter().filter_map(Value::as_str).collect());
+    let name = |element: &Value| match section {
+        "nodes" => text_of(element, "id").unwrap_or_default().to_owned(),
+        _ => format!("{}->{}", ends(element).0, ends(element).1),
+    };
+    let names = list(document, section).iter().map(name);
+    names.filter(|name| among.as_ref().is_none_or(|among| among.contains(name.as_str()))).map(Value::String).collect()
 }
 
 fn standing(now: Option<&Value>, before: Option<&Value>, after: Option<&Value>) -> State {

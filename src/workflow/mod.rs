@@ -5,6 +5,7 @@
 //! both end there, so they cannot disagree.
 
 mod check;
+mod condition;
 mod diff;
 mod document;
 mod edit;

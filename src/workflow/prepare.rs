@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Diff, Effects, Limits, Op, Operation, PatchSpec, Reason, Refusal, Schema, Workflow,
     check::{self, Fault},
-    document::{list, text_of},
+    document::{ends, list, text_of},
     fold,
     graph::Graph,
     mermaid,
@@ -115,8 +115,10 @@ pub fn prepare(workflow: &Workflow, spec: &PatchSpec, rules: &Rules, mode: Mode)
         Mode::AppendOnly => fold::only_appends(&applied.operations)?,
         Mode::Shallow => applied = folded(before, applied, rules)?,
     }
-    let mut notes = std::mem::take(&mut applied.warnings);
+    let mut notes = spec.notes.clone();
+    notes.append(&mut applied.warnings);
     judge(before, &applied, spec, rules, &mut notes)?;
+    notes.extend(cut_off(before, &applied, rules));
     notes.extend(warnings::of(&applied.document, &rules.schema, &rules.executable_types, &applied.touches));
     if notes.len() > limits::MAX_WARNINGS {
         let more = notes.len() - limits::MAX_WARNINGS;
@@ -252,12 +254,39 @@ fn unreachable(before: &Value, applied: &Applied, rules: &Rules) -> Vec<String> 
     if former.is_empty() || new.is_empty() {
         return Vec::new();
     }
-    let named = check::named_nodes(&applied.document, &rules.schema);
-    let named: Vec<(String, String)> =
-        named.into_iter().map(|(from, _, to)| (from.to_owned(), to.to_owned())).collect();
+    let named = named(&applied.document, rules);
     let reached = Graph::new(&applied.document, &named).reachable(former.into_iter());
     new.into_iter().filter(|id| !reached.contains(id)).map(str::to_owned).collect()
 }
+
+/// Nodes that settings name, as edges.
+fn named(document: &Value, rules: &Rules) -> Vec<(String, String)> {
+    let named = check::named_nodes(document, &rules.schema);
+    named.into_iter().map(|(from, _, to)| (from.to_owned(), to.to_owned())).collect()
+}
+
+/// Nodes that were reached from a first node, and are not any more. What follows a removed first node comes first now.
+fn cut_off(before: &Value, applied: &Applied, rules: &Rules) -> Option<String> {
+    let edges: FxHashSet<(&str, &str)> = list(&applied.document, "edges").iter().map(ends).collect();
+    if !list(before, "edges").iter().any(|edge| !edges.contains(&ends(edge))) || !applied.renamed.is_empty() {
+        return None;
+    }
+    let targets: FxHashSet<&str> = list(before, "edges").iter().map(|edge| ends(edge).1).collect();
+    let first: Vec<&str> = ids(before).filter(|id| !targets.contains(id)).collect();
+    let now: FxHashSet<&str> = ids(&applied.document).collect();
+    let removed: FxHashSet<&str> = first.iter().copied().filter(|id| !now.contains(id)).collect();
+    let (old, new) = (named(before, rules), named(&applied.document, rules));
+    let reached = Graph::new(before, &old).reachable(first.iter().copied());
+    let followers = list(before, "edges").iter().map(ends).filter(|(from, _)| removed.contains(from)).map(|(_, to)| to);
+    let still = Graph::new(&applied.document, &new).reachable(first.iter().copied().chain(followers));
+    let lost: Vec<&str> =
+        ids(&applied.document).filter(|id| reached.contains(id) && !still.contains(id)).take(CUT_OFF_SHOWN).collect();
+    (!lost.is_empty())
+        .then(|| format!("{} can no longer be reached: no edge leads there from the start", lost.join(", ")))
+}
+
+/// Nodes that are named where many are cut off.
+const CUT_OFF_SHOWN: usize = 10;
 
 /// Agent nodes that the former workflow did not have as such.
 fn new_agents<'a>(before: &Value, applied: &'a Applied) -> Vec<&'a str> {

@@ -24,6 +24,8 @@ struct Envelope<'a> {
     #[serde(borrow)]
     description: Option<&'a RawValue>,
     #[serde(borrow)]
+    notes: Option<&'a RawValue>,
+    #[serde(borrow)]
     op: Option<&'a RawValue>,
 }
 
@@ -49,7 +51,7 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 /// Reads a whole patch.
 pub(super) fn spec(text: &str, max_operations: usize) -> Result<PatchSpec, Refusal> {
     unpacked(text, MAX_UNPACK, &mut |text| match text.as_bytes().first() {
-        Some(b'[') => Ok(PatchSpec { operations: operations(text, max_operations)?, description: String::new() }),
+        Some(b'[') => Ok(PatchSpec { operations: operations(text, max_operations)?, ..PatchSpec::default() }),
         Some(b'{') => envelope(text, max_operations),
         _ => Err(general(format!("the patch cannot be read: {SHAPE}"))),
     })
@@ -69,7 +71,8 @@ fn envelope(text: &str, max_operations: usize) -> Result<PatchSpec, Refusal> {
         (None, Some(_)) => vec![operation(text).map_err(|message| at(0, String::new(), message))?],
         (None, None) => return Err(general(format!("the patch has no operations: {SHAPE}"))),
     };
-    Ok(PatchSpec { operations, description })
+    let notes = envelope.notes.and_then(|raw| serde_json::from_str::<Vec<String>>(raw.get()).ok()).unwrap_or_default();
+    Ok(PatchSpec { operations, description, notes })
 }
 
 /// Hands `text` on; a JSON string is opened first, and words around the JSON inside it are left out.

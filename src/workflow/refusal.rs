@@ -55,6 +55,12 @@ impl Refusal {
         Self { conflict: false, reasons: vec![reason] }
     }
 
+    /// A refusal for a reason that no single operation is to blame for.
+    #[must_use]
+    pub fn general(message: impl Into<String>) -> Self {
+        Self::one(Reason::general(message))
+    }
+
     /// Everything in one text, for a person or a model.
     #[must_use]
     pub fn text(&self) -> String {

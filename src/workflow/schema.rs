@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use serde_json::{Map, Value, json};
 
+use super::condition;
 use crate::settings::limits;
 
 const BUILT_IN: &str = include_str!("node_types.json");
@@ -128,18 +129,27 @@ impl Schema {
             return Vec::new();
         }
         let all = node_type.validator.iter_errors(config).chain(self.common.iter_errors(config));
-        all.take(MAX_CONFIG_FAULTS).map(|error| placed(&error)).collect()
+        let mut faults = Vec::new();
+        for fault in all.take(MAX_CONFIG_FAULTS).map(|error| placed(&error)) {
+            // A type may say the same of a member as all types do.
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
+        faults
     }
 
-    /// What is wrong with the condition of an edge; blank text is none.
+    /// What is wrong with the condition of an edge.
     pub(super) fn condition_fault(&self, text: &str) -> Option<String> {
         if text.trim().is_empty() {
-            return None;
+            return Some("the condition is empty: write one, or leave it out where the edge always holds".to_owned());
         }
         if let Some(known) = self.conditions.lock().get(text) {
             return known.clone();
         }
-        let fault = cel_fault(text);
+        let fault = compiled(text).map_or_else(Some, |program| {
+            condition::fault(&program).map(|fault| format!("{:?} is no condition: {fault}", shown(text, 80)))
+        });
         if text.len() <= MAX_REMEMBERED_BYTES {
             let mut known = self.conditions.lock();
             if known.len() >= MAX_REMEMBERED {
@@ -227,14 +237,23 @@ pub(super) fn is_id(text: &str) -> bool {
 }
 
 /// What is wrong with a CEL expression, or nothing.
-pub(super) fn cel_fault(expression: &str) -> Option<String> {
+fn cel_fault(expression: &str) -> Option<String> {
+    compiled(expression).err()
+}
+
+fn compiled(expression: &str) -> Result<cel::Program, String> {
     if let Some(fault) = limits::expression_fault(expression) {
-        return Some(fault);
+        return Err(fault);
     }
-    let error = cel::Program::compile(expression).err()?.to_string();
-    let first = error.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read");
-    let (shown, first): (String, String) = (expression.chars().take(80).collect(), first.chars().take(160).collect());
-    Some(format!("{shown:?} is no CEL expression: {first}"))
+    cel::Program::compile(expression).map_err(|error| {
+        let error = error.to_string();
+        let first = error.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read");
+        format!("{:?} is no CEL expression: {}", shown(expression, 80), shown(first, 160))
+    })
+}
+
+fn shown(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
 }
 
 /// The text of a condition: itself, or the `expression` of an object around it.

@@ -92,6 +92,9 @@ pub struct PatchSpec {
     pub operations: Vec<Operation>,
     /// What it is for, in words.
     pub description: String,
+    /// What its author took for granted; shown as warnings.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
 }
 
 impl PatchSpec {

@@ -170,7 +170,7 @@ async fn a_job_that_is_cancelled_while_it_waits_keeps_its_bill() {
     assert!(stage.command(&["jobs", "cancel", "waits"]).status.success());
     let done = stage.result("waits").await;
     assert_eq!((&done["status"], &done["metadata"]["llm_calls"]), (&json!("cancelled"), &json!(1)), "{done}");
-    assert_eq!(done["error"]["message"], "the job was cancelled while it waited");
+    assert!(done["error"]["message"].as_str().unwrap().contains("while it waited"), "{done}");
 }
 
 #[tokio::test]

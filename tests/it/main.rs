@@ -38,6 +38,7 @@ mod llm_waits;
 mod local_encoder;
 mod offline_planner;
 mod outage;
+mod patch_lost;
 mod patch_orchestrator;
 mod patch_reading;
 mod patch_rfc6902;

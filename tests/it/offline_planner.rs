@@ -153,6 +153,25 @@ async fn requests_for_changes_become_these_patches_and_every_patch_holds() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[tokio::test]
+async fn what_a_change_takes_for_granted_is_told() {
+    let notes = async |request: &str, set: &str| {
+        let given = Given { workflow: Some(workflow(set)), ..Given::default() };
+        let spec = plan(request, IntentKind::Patch, &given).await.unwrap().arguments.to_value().unwrap();
+        let spec = RawJson::from(&spec["patch_spec"]);
+        let rules = Rules::new(&Settings::default().patch).unwrap();
+        let before = Workflow::parse(&RawJson::from(&workflow(set))).unwrap();
+        let read = PatchSpec::read(&spec, 100).unwrap();
+        workflow::prepare(&before, &read, &rules, Mode::Full).unwrap().warnings.join("; ")
+    };
+    let told = notes("whenever the price drops below 500, email ops", "line").await;
+    assert!(told.contains("no node is named like `price`") && told.contains("email_ops"), "{told}");
+    let told = notes("whenever the price drops below 500 EUR, email ops", "prices").await;
+    assert!(told.contains("currency") && !told.contains("no node"), "{told}");
+    let told = notes("whenever the price drops below 500, email ops", "prices").await;
+    assert!(!told.contains("currency") && !told.contains("no node"), "{told}");
+}
+
 /// Every other request with `word` put at each of its places, and the plan that came of it.
 async fn with_word(word: &str, rows: &str, kind: IntentKind) -> Vec<(String, Value, String)> {
     let mut planned = Vec::new();

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::orchestrator::{Next, StubOrchestrator};
 
-fn workflow() -> Value {
+pub fn workflow() -> Value {
     json!({
         "nodes": [
             {"id": "fetch", "type": "http", "config": {"url": "https://a.example", "retry": {"max_attempts": 2}}},
@@ -24,7 +24,7 @@ fn workflow() -> Value {
     })
 }
 
-fn add_email() -> Value {
+pub fn add_email() -> Value {
     json!({
         "operations": [
             {"op": "add", "path": "/nodes/-", "value": {"id": "email", "type": "function", "config": {"to": "ops"}}},
@@ -34,7 +34,7 @@ fn add_email() -> Value {
     })
 }
 
-fn job(overrides: Value) -> Job {
+pub fn job(overrides: Value) -> Job {
     let mut job = json!({
         "job_id": "job-1", "run_id": "run-1", "node_id": "me", "workflow_tag": "main", "workflow_owner": "ada",
         "prompt": "tell ops"
@@ -45,7 +45,7 @@ fn job(overrides: Value) -> Job {
     Job::parse(&job.to_string().into(), &Settings::default().job_limits()).unwrap()
 }
 
-fn tool(stub: &StubOrchestrator, change: impl FnOnce(&mut Orchestrator)) -> PatchWorkflow {
+pub fn tool(stub: &StubOrchestrator, change: impl FnOnce(&mut Orchestrator)) -> PatchWorkflow {
     let mut settings = Settings::default();
     settings.orchestrator.api_url = Some(stub.url());
     settings.orchestrator.timeout_secs = 20;
@@ -54,7 +54,7 @@ fn tool(stub: &StubOrchestrator, change: impl FnOnce(&mut Orchestrator)) -> Patc
 }
 
 /// What outlives a worker: the store with the journals.
-fn store() -> SharedStore {
+pub fn store() -> SharedStore {
     MemoryStore::new(1 << 20)
 }
 
@@ -77,7 +77,7 @@ macro_rules! with_context {
     }};
 }
 
-async fn call_end(
+pub async fn call_end(
     tool: &PatchWorkflow,
     job: &Job,
     arguments: &Value,
@@ -86,12 +86,21 @@ async fn call_end(
     with_context!(job, store, |context| tool.call(&RawJson::of(arguments), &context).await)
 }
 
-async fn call(tool: &PatchWorkflow, job: &Job, spec: &Value) -> Result<ToolOutput, JobError> {
+pub async fn call(tool: &PatchWorkflow, job: &Job, spec: &Value) -> Result<ToolOutput, JobError> {
     match call_end(tool, job, &json!({ "patch_spec": spec }), &store()).await? {
         ToolEnd::Done(output) => Ok(output),
         ToolEnd::Park(pending) => panic!("parked: {}", pending.as_str()),
         ToolEnd::Told(text) => panic!("told: {text}"),
     }
+}
+
+pub async fn resume(
+    tool: &PatchWorkflow,
+    job: &Job,
+    pending: &RawJson,
+    store: &SharedStore,
+) -> Result<ToolOutput, JobError> {
+    with_context!(job, store, |context| tool.resume(pending, &context).await)
 }
 
 async fn prepared(tool: &PatchWorkflow, job: &Job, spec: &Value) -> Pending {
@@ -104,11 +113,11 @@ async fn commit(tool: &PatchWorkflow, job: &Job, pending: &Pending, how: Commit)
     with_context!(job, store(), |context| tool.commit(pending, how, &context).await)
 }
 
-fn result(output: &ToolOutput) -> Value {
+pub fn result(output: &ToolOutput) -> Value {
     output.result.to_value().unwrap()
 }
 
-async fn stub() -> StubOrchestrator {
+pub async fn stub() -> StubOrchestrator {
     let stub = StubOrchestrator::start().await;
     stub.put_workflow("ada", "main", workflow());
     stub
@@ -158,7 +167,7 @@ async fn a_run_patch_is_posted_with_the_node_that_asks() {
     let tool = tool(&stub, |_| {});
     let job = job(json!({ "patch_target": "run", "current_workflow": workflow() }));
     let output = call(&tool, &job, &add_email()).await.unwrap();
-    let [post] = stub.requests().try_into().unwrap();
+    let [post] = stub.sent("POST").try_into().unwrap();
     assert_eq!((post.method.as_str(), post.path.as_str()), ("POST", "/api/v1/runs/run-1/patches"));
     assert_eq!(post.body["node_id"], "me");
     assert_eq!(post.body["operations"], add_email()["operations"]);
@@ -264,6 +273,9 @@ async fn a_worker_killed_at_any_point_leaves_one_patch() {
             let arguments = json!({ "patch_spec": add_email() });
             // The look after the lost answer fails too: all that is left is the journal.
             stub.next(method, fate.clone());
+            if target == "run" {
+                stub.next("GET", Next::Usual);
+            }
             stub.next("GET", Next::Lost);
             call_end(&tool, &job, &arguments, &store).await.unwrap_err();
             for _ in 0..3 {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use agent_runner::{
-    job::RawJson,
-    settings::Patch,
+    job::{ErrorCode, RawJson},
+    settings::{Patch, Settings},
+    tools::{PatchWorkflow, Tool},
     workflow::{Mode, PatchSpec, Rules, Schema, Workflow, apply, prepare, same},
 };
 use proptest::prelude::*;
@@ -140,6 +141,18 @@ fn floods_are_refused_before_they_cost_anything() {
     }
 }
 
+#[test]
+fn a_patch_that_is_too_long_is_refused_like_any_other() {
+    let tool = PatchWorkflow::new(&Settings::default()).unwrap();
+    let flood: Vec<Value> = (0..100_000).map(|i| json!({"op": "remove", "path": format!("/metadata/k{i}")})).collect();
+    let long = json!([{"op": "add", "path": "/metadata/x", "value": "x".repeat(5 << 20)}]);
+    for (operations, words) in [(json!(flood), "more than 100 operations"), (long, "bytes")] {
+        let error = tool.too_long(&RawJson::of(&json!({"patch_spec": {"operations": operations}})), 4 << 20);
+        assert_eq!(error.code, ErrorCode::InvalidPatch);
+        assert!(error.details["reasons"][0]["reason"].as_str().unwrap().contains(words), "{error}");
+    }
+}
+
 /// A workflow in a row with some branches, where every node is sound.
 fn any_workflow() -> impl Strategy<Value = Value> {
     prop::collection::vec((0_usize..4, any::<bool>()), 1..8).prop_map(|shape| {
@@ -186,7 +199,7 @@ proptest! {
         prop_assert_eq!(source.document(), &workflow);
         let Some((n, prepared)) = longest else { return Ok(()) };
         let after = Workflow::from_value(prepared.document.clone()).unwrap();
-        let spec = PatchSpec { operations: prepared.inverse.clone(), description: String::new() };
+        let spec = PatchSpec { operations: prepared.inverse.clone(), ..PatchSpec::default() };
         let undone = apply(after.document(), &spec.operations, &rules.limits).unwrap();
         prop_assert_eq!(undone.document.to_string(), workflow.to_string());
         // The one rule that an inverse may break: a first node that was removed comes back as a new node, and

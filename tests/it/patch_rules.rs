@@ -94,6 +94,7 @@ fn the_graph_and_the_settings_must_be_sound() {
             "CEL",
         ),
         (json!([{"op": "add", "path": "/nodes/id:fetch/config/url", "value": 5}]), 1, "url"),
+        (json!([{"op": "add", "path": "/nodes/id:fetch/config/method", "value": "FETCH"}]), 1, "method"),
         (
             json!([{"op": "add", "path": "/nodes/id:fetch/config/retry", "value": {"max_attempts": 11}}]),
             1,
@@ -131,6 +132,66 @@ fn the_graph_and_the_settings_must_be_sound() {
         (json!([{"op": "add", "path": "nodes/-", "value": node("n")}]), 1, "JSON pointer"),
         (json!([{"op": "replace", "path": "/nodes/0/config/payload", "value": 1}]), 1, "no member"),
     ]);
+}
+
+#[test]
+fn a_condition_must_be_able_to_come_out_true_or_false() {
+    let edge = |condition: &str| json!([{"op": "add", "path": "/edges/id:check->store/condition", "value": condition}]);
+    let rows = [
+        ("", "empty"),
+        ("  ", "empty"),
+        ("foo(output)", "calls foo"),
+        ("output.a == 1 && output.foo(2)", "calls foo"),
+        ("output.price + 5", "a calculation"),
+        ("-output.price", "a calculation"),
+        ("(output.a * 2)", "a calculation"),
+        ("'yes'", "a text"),
+        ("5", "a number"),
+        ("null", "null"),
+        ("[output.a]", "a list"),
+        ("size(output.a)", "a value"),
+        ("output.a ? 1 : 2", "a number"),
+        ("output.a && 'b'", "a text"),
+    ];
+    for (condition, words) in rows {
+        refused(&[(edge(condition), 1, words)]);
+    }
+    for sound in [
+        "true",
+        "output",
+        "output.ok",
+        "!output.ok",
+        "output['a-b'] || output.list[0]",
+        "size(output.a) + 1 > 2",
+        "output.name.startsWith('a') && has(output.b)",
+        "output.items.exists(item, item.price < 5)",
+        "output.a in ['x', 'y']",
+        "output.a ? output.b : false",
+        "timestamp(output.at).getFullYear() > 2020",
+        "output.name.lowerAscii().matches('^a')",
+    ] {
+        if let Err(refusal) = try_on(&workflow(), &ops(edge(sound))) {
+            panic!("{sound}: {}", refusal.text());
+        }
+    }
+}
+
+#[test]
+fn nodes_that_are_cut_off_are_told() {
+    let cut = |operations: Value| -> Vec<String> {
+        let chain = json!({"nodes": [node("a"), node("b"), node("c")], "edges": [{"from": "a", "to": "b"}, {"from": "b", "to": "c"}]});
+        let told = try_on(&chain, &ops(operations)).unwrap().warnings;
+        told.into_iter().filter(|warning| warning.contains("no longer be reached")).collect()
+    };
+    let found = cut(json!([{"op": "remove", "path": "/edges/id:a->b"}]));
+    assert!(found.len() == 1 && found[0].starts_with("b, c can"), "{found:?}");
+    for whole in [
+        json!([{"op": "remove", "path": "/edges/id:a->b"}, add_edge("a", "c"), {"op": "remove", "path": "/edges/id:b->c"}, {"op": "remove", "path": "/nodes/id:b"}]),
+        json!([{"op": "remove", "path": "/edges/id:a->b"}, {"op": "remove", "path": "/nodes/id:a"}]),
+        json!([{"op": "remove", "path": "/edges/id:b->c"}, add_edge("a", "c")]),
+    ] {
+        assert_eq!(cut(whole.clone()), Vec::<String>::new(), "{whole}");
+    }
 }
 
 #[test]

@@ -112,8 +112,7 @@ impl Stage<'_> {
         let named = |error: JobError| if error.tool.is_some() { error } else { error.with_tool(call.name.as_str()) };
         if call.arguments.len() > limits::MAX_ARGUMENT_BYTES {
             let most = limits::MAX_ARGUMENT_BYTES;
-            let message = format!("the arguments have {} bytes, at most {most} are taken", call.arguments.len());
-            return Err(named(JobError::new(ErrorCode::LimitExceeded, message)));
+            return Err(named(tool.too_long(&call.arguments, most)));
         }
         if tool.permission() == Permission::Approval {
             return Err(named(no_approval(&call.name)));

@@ -62,9 +62,14 @@ fn plan(brief: &Brief<'_>) -> Result<(&'static str, Value), JobError> {
         return Err(refusal::not_offered(wanted));
     }
     if wanted == PATCH {
-        let operations = change::operations(&tokens, brief).map_err(|problem| refusal::change(&problem, brief))?;
+        let (operations, notes) =
+            change::operations(&tokens, brief).map_err(|problem| refusal::change(&problem, brief))?;
         let description: String = prompt.trim().chars().take(200).collect();
-        return Ok((PATCH, json!({"patch_spec": {"operations": operations, "description": description}})));
+        let mut spec = json!({"operations": operations, "description": description});
+        if !notes.is_empty() {
+            spec["notes"] = notes.into();
+        }
+        return Ok((PATCH, json!({"patch_spec": spec})));
     }
     let pipeline = data::pipeline(&tokens, brief.columns).map_err(|what| refusal::data(&what.parts, brief))?;
     Ok((EXECUTE, json!({"pipeline": pipeline})))

@@ -26,6 +26,11 @@ pub(super) fn artifact_id(answer: &Value) -> Option<String> {
     })
 }
 
+/// What tells a listed patch from others: its id, or all that is known of it.
+pub(super) fn name_of(entry: &Value) -> String {
+    artifact_id(entry).unwrap_or_else(|| entry.to_string())
+}
+
 /// The patches of a run, oldest first.
 pub(super) fn patches_of(answer: &Value) -> Vec<&Value> {
     let list = answer.as_array().or_else(|| answer.get("patches").and_then(Value::as_array));

@@ -22,12 +22,14 @@ pub(super) enum Failure {
     Final(JobError),
     /// It may have done it all the same.
     Lost(JobError),
+    /// It did not answer in time, and may be at it still.
+    Late(JobError),
 }
 
 impl Failure {
     pub(super) fn into_error(self) -> JobError {
         match self {
-            Self::Final(error) | Self::Lost(error) => error,
+            Self::Final(error) | Self::Lost(error) | Self::Late(error) => error,
         }
     }
 }
@@ -78,7 +80,7 @@ impl Orchestrator {
         tokio::select! {
             outcome = tokio::time::timeout(limit, self.once(method, url, body, caller)) => outcome.unwrap_or_else(|_| {
                 let message = format!("the orchestrator did not answer {method} within {} ms", limit.as_millis());
-                Err(Failure::Lost(failed(message).with_retryable(true)))
+                Err(Failure::Late(failed(message).with_retryable(true)))
             }),
             () = caller.cancel.cancelled() => Err(Failure::Final(cancelled())),
         }
@@ -139,6 +141,8 @@ fn read(method: &str, answer: &Answer) -> Result<Value, Failure> {
         200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
             Failure::Lost(failed(format!("the orchestrator's answer to {method} is not JSON: {error}")))
         }),
+        // A gateway that gave up; who stands behind it may not have.
+        504 => Err(Failure::Late(refused(method, answer))),
         500.. => Err(Failure::Lost(refused(method, answer))),
         _ => Err(Failure::Final(refused(method, answer))),
     }
@@ -178,6 +182,6 @@ fn lost(error: &reqwest::Error) -> Failure {
     Failure::Lost(failed(format!("the orchestrator's answer was lost: {cause}")).with_retryable(true))
 }
 
-fn cancelled() -> JobError {
+pub(super) fn cancelled() -> JobError {
     JobError::new(ErrorCode::Cancelled, "the job was cancelled while the orchestrator was asked")
 }

@@ -48,6 +48,10 @@ pub enum Next {
     Lost,
     /// No answer ever, and nothing is done.
     Hang,
+    /// No answer ever, and it is done once so many more requests have come.
+    Late(usize),
+    /// What would happen anyway.
+    Usual,
 }
 
 impl Next {
@@ -175,7 +179,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     };
     let lost = || Err(io::Error::other("scripted: connection broken"));
     match next {
-        None => Ok(state.lock().handle(&recorded)),
+        None | Some(Next::Usual) => Ok(state.lock().handle(&recorded)),
         Some(Next::Answer { status, retry_after, body }) => Ok(json_answer(status, retry_after, &body)),
         Some(Next::DoneButLost) => {
             let _ = state.lock().handle(&recorded);
@@ -186,6 +190,17 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             Ok(json_answer(status, None, &json!({ "error": "scripted" })))
         }
         Some(Next::Lost) => lost(),
+        Some(Next::Late(more)) => {
+            let wanted = state.lock().requests.len() + more;
+            // Whoever asked goes away; the work goes on.
+            tokio::spawn(async move {
+                while state.lock().requests.len() < wanted {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                let _ = state.lock().handle(&recorded);
+            });
+            std::future::pending().await
+        }
         Some(Next::Hang) => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             lost()

@@ -17,6 +17,8 @@ pub(super) struct Event {
     pub(super) field: String,
     /// Whose output, where it was said.
     pub(super) node: Option<String>,
+    /// What was taken for granted.
+    pub(super) notes: Vec<String>,
 }
 
 const COMPARISONS: &[(&str, &str)] = &[
@@ -100,6 +102,7 @@ pub(super) fn expression(at: &mut Cursor<'_>, flow: &Flow) -> Result<Event, Prob
             Ok(_) if joined.is_none_or(|known| known == join) => {
                 let next = comparison(at, flow)?;
                 event.cel = format!("{} {join} {}", event.cel, next.cel);
+                event.notes.extend(next.notes);
                 joined = Some(join);
             }
             Ok(_) => return Err("a condition with both \"and\" and \"or\"".into()),
@@ -138,12 +141,13 @@ fn comparison(at: &mut Cursor<'_>, flow: &Flow) -> Result<Event, Problem> {
         at.at += 1;
     };
     let field = path(&words).ok_or_else(|| cannot(&start))?;
-    let value = value(at).ok_or_else(|| cannot(&start))?;
+    let mut notes = Vec::new();
+    let value = value(at, &mut notes)?.ok_or_else(|| cannot(&start))?;
     let textual = value.starts_with('"') || value == "true" || value == "false";
     if textual && !matches!(sign, "==" | "!=") {
         return Err(cannot(&start));
     }
-    Ok(Event { cel: format!("output.{field} {sign} {value}"), field, node: owner })
+    Ok(Event { cel: format!("output.{field} {sign} {value}"), field, node: owner, notes })
 }
 
 /// A field of the output: one identifier, or words that become one.
@@ -156,24 +160,32 @@ fn path(words: &[String]) -> Option<String> {
 }
 
 /// A value as CEL writes it.
-fn value(at: &mut Cursor<'_>) -> Option<String> {
+fn value(at: &mut Cursor<'_>, notes: &mut Vec<String>) -> Result<Option<String>, Problem> {
     at.articles();
-    let token = at.peek(0)?;
+    let Some(token) = at.peek(0) else { return Ok(None) };
     let text = match &token.kind {
-        Kind::Number(digits, Unit::Plain | Unit::Money | Unit::Percent) => {
+        Kind::Number(digits, unit @ (Unit::Plain | Unit::Money | Unit::Percent)) => {
             at.at += 1;
-            at.eat_any(&["dollars", "euros", "usd", "eur", "percent", "pounds"]);
-            return Some(digits.clone());
+            if *unit == Unit::Percent || at.eat_any(&["percent", "%"]).is_some() {
+                return Err(format!(
+                    "the share {digits} percent (write the number as the field has it, as in \"below 5\" or \"below 0.05\")"
+                ));
+            }
+            let currency = at.eat_any(&["dollars", "euros", "usd", "eur", "pounds"]);
+            if currency.is_some() || *unit == Unit::Money {
+                notes.push(format!("{digits} is compared as a number: in which currency the field is was not checked"));
+            }
+            return Ok(Some(digits.clone()));
         }
         Kind::Word if matches!(&*token.text, "true" | "false") => token.text.clone(),
         Kind::Quoted | Kind::Date => serde_json::Value::from(token.raw.as_str()).to_string(),
         Kind::Word if !["and", "or", "then", "a", "the", "not"].contains(&&*token.text) => {
             serde_json::Value::from(token.raw.as_str()).to_string()
         }
-        _ => return None,
+        _ => return Ok(None),
     };
     at.at += 1;
-    Some(text)
+    Ok(Some(text))
 }
 
 fn cannot(start: &Cursor<'_>) -> Problem {

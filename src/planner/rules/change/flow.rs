@@ -26,6 +26,8 @@ pub(super) struct Flow {
     pub(super) nodes: Vec<Node>,
     pub(super) edges: Vec<Edge>,
     pub(super) operations: Vec<Value>,
+    /// What was taken for granted, for the person who asked.
+    pub(super) notes: Vec<String>,
 }
 
 impl Flow {
@@ -43,7 +45,7 @@ impl Flow {
             to: text(edge, "to"),
             condition: edge.get("condition").filter(|condition| !condition.is_null()).cloned(),
         });
-        Self { nodes: nodes.collect(), edges: edges.collect(), operations: Vec::new() }
+        Self { nodes: nodes.collect(), edges: edges.collect(), operations: Vec::new(), notes: Vec::new() }
     }
 
     pub(super) fn node(&self, id: &str) -> Option<&Node> {
@@ -63,6 +65,25 @@ impl Flow {
         let mut sinks = self.nodes.iter().filter(|node| self.out_of(&node.id).is_empty());
         let first = sinks.next()?;
         sinks.next().is_none().then_some(first)
+    }
+
+    /// The one node whose id, type or settings name a field; among several, the one that fetches. Nodes that only look
+    /// at a field name it too.
+    pub(super) fn gives(&self, field: &[String]) -> Option<&Node> {
+        let names = |text: &str| has_words(text, field);
+        let settings = |node: &Node| {
+            !matches!(node.kind.as_str(), "conditional" | "filter" | "loop" | "hitl")
+                && node.config.iter().flatten().any(|(_, value)| mentions(value, &names))
+        };
+        let by_id: Vec<&Node> = self.nodes.iter().filter(|node| names(&node.id) || names(&node.kind)).collect();
+        let by_settings: Vec<&Node> = self.nodes.iter().filter(|node| settings(node)).collect();
+        [by_id, by_settings].iter().find_map(|found| match found.as_slice() {
+            [only] => Some(*only),
+            several => {
+                let mut fetching = several.iter().filter(|node| node.kind == "http");
+                fetching.next().filter(|_| fetching.next().is_none()).copied()
+            }
+        })
     }
 
     /// The one node that nothing leads to.
@@ -201,6 +222,16 @@ pub(super) fn identifier(name: &str) -> String {
     let plain: String = name.to_lowercase().chars().map(|c| if valid(c) { c } else { '_' }).collect();
     let trimmed = plain.trim_matches('_');
     if trimmed.is_empty() { "node".into() } else { trimmed.into() }
+}
+
+/// Whether a text somewhere in a setting fits.
+fn mentions(value: &Value, fits: &impl Fn(&str) -> bool) -> bool {
+    match value {
+        Value::String(text) => fits(text),
+        Value::Array(items) => items.iter().any(|item| mentions(item, fits)),
+        Value::Object(members) => members.values().any(|value| mentions(value, fits)),
+        _ => false,
+    }
 }
 
 /// Whether the words of `part` all stand in `name`.

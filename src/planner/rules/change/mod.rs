@@ -30,15 +30,18 @@ const FRAME: &[&str] = &[
     "automatically", "permanently",
 ];
 
+/// Operations, and what was taken for granted.
+type Change = (Vec<Value>, Vec<String>);
+
 /// The operations that `tokens` ask for, at least one.
-pub(super) fn operations(tokens: &[Token], brief: &Brief<'_>) -> Result<Vec<Value>, Problem> {
+pub(super) fn operations(tokens: &[Token], brief: &Brief<'_>) -> Result<Change, Problem> {
     let Some(workflow) = brief.workflow else {
         return Err("a change without a workflow to change (give `current_workflow`)".into());
     };
     changes(tokens, workflow, brief.job.node_id.as_deref())
 }
 
-fn changes(tokens: &[Token], workflow: &Value, own: Option<&str>) -> Result<Vec<Value>, Problem> {
+fn changes(tokens: &[Token], workflow: &Value, own: Option<&str>) -> Result<Change, Problem> {
     let before = Flow::read(workflow);
     let mut flow = Flow::read(workflow);
     let mut at = Cursor::new(tokens);
@@ -59,7 +62,7 @@ fn changes(tokens: &[Token], workflow: &Value, own: Option<&str>) -> Result<Vec<
         return Err("what to change".into());
     }
     flow.check(&before)?;
-    Ok(flow.operations)
+    Ok((flow.operations, flow.notes))
 }
 
 fn command(at: &mut Cursor<'_>, flow: &mut Flow, own: Option<&str>) -> Result<bool, Problem> {

@@ -11,6 +11,7 @@ use super::{
 use crate::planner::rules::{
     cursor::{Cursor, Problem},
     lex::Kind,
+    names,
 };
 
 #[rustfmt::skip]
@@ -79,16 +80,10 @@ pub(super) fn notify(at: &mut Cursor<'_>, flow: &mut Flow, own: Option<&str>) ->
             at.eat_any(&[", then", ",", "then"]);
             return after(at, flow, &id);
         }
-        let event = condition::expression(at, flow)?;
-        let spot = place(at, flow)?;
-        at.eat_any(&[", then", ",", "then"]);
-        at.eat_any(&["please", "automatically", "always"]);
-        let Some(notice) = notice(at) else { return Err(action(at)) };
-        let spot = match spot {
-            None => place(at, flow)?,
-            spot => spot,
-        };
-        return build(flow, &event, &notice, spot, own);
+        return event_first(at, flow, None, own);
+    }
+    if let Some(spot) = place_first(at, flow)? {
+        return event_first(at, flow, Some(spot), own);
     }
     if at.eat("after")
         && node(at, flow)?.is_some()
@@ -131,6 +126,35 @@ pub(super) fn notify(at: &mut Cursor<'_>, flow: &mut Flow, own: Option<&str>) ->
     }
 }
 
+/// `after fetch, whenever`: the place, where an event follows it.
+fn place_first(at: &mut Cursor<'_>, flow: &Flow) -> Result<Option<Place>, Problem> {
+    let start = at.look();
+    if at.eat("after")
+        && let Ok(Some(id)) = node(at, flow)
+        && at.eat_any(&[", then", ","]).is_some()
+        && at.eat_any(EVENTS).is_some()
+    {
+        return Ok(Some(Place::After(id)));
+    }
+    *at = start;
+    Ok(None)
+}
+
+/// `the price drops below 500 [after fetch], email ops`, behind the word for the event.
+fn event_first(at: &mut Cursor<'_>, flow: &mut Flow, spot: Option<Place>, own: Option<&str>) -> Found {
+    let event = condition::expression(at, flow)?;
+    let behind = |at: &mut Cursor<'_>, spot, flow: &Flow| match spot {
+        None => place(at, flow),
+        spot => Ok(spot),
+    };
+    let spot = behind(at, spot, flow)?;
+    at.eat_any(&[", then", ",", "then"]);
+    at.eat_any(&["please", "automatically", "always"]);
+    let Some(notice) = notice(at) else { return Err(action(at)) };
+    let spot = behind(at, spot, flow)?;
+    build(flow, &event, &notice, spot, own)
+}
+
 /// "fetch finishes", "fetch is done": the node that ends.
 fn finished(at: &mut Cursor<'_>, flow: &Flow) -> Result<Option<String>, Problem> {
     let start = at.look();
@@ -171,22 +195,41 @@ fn build(flow: &mut Flow, event: &Event, notice: &Notice, spot: Option<Place>, o
         (Some(Place::After(id)), _) => id,
         (Some(_), _) => return Err("the place of the check (say \"after X\")".into()),
         (None, Some(id)) => id.clone(),
-        // The job's own node sees the data; else what comes last does.
-        (None, None) => match own.filter(|id| flow.node(id).is_some()).or(flow.last().map(|node| node.id.as_str())) {
-            Some(id) => id.to_owned(),
-            None if flow.nodes.is_empty() => String::new(),
-            None => return Err("after which node to check (add \"after X\")".into()),
-        },
+        (None, None) => giver(flow, event, own)?,
     };
+    flow.notes.extend(event.notes.iter().cloned());
     let check = flow.free_id(&format!("check_{}", identifier(&event.field.replace('.', "_"))));
     flow.add_node(&check, "conditional", Map::new());
     let (id, config) = notice.node(flow);
     flow.add_node(&id, "function", config);
-    if !anchor.is_empty() {
-        flow.add_edge(&anchor, &check, None)?;
-    }
+    flow.add_edge(&anchor, &check, None)?;
     flow.add_edge(&check, &id, Some(&json!(event.cel)))?;
     Ok(true)
+}
+
+/// The node whose output is looked at, where that was not said: the job's own, one that is named like the field, or the
+/// last one, which is told.
+fn giver(flow: &mut Flow, event: &Event, own: Option<&str>) -> Result<String, Problem> {
+    if flow.nodes.is_empty() {
+        return Err(format!(
+            "where `{}` comes from: the workflow has no nodes (first \"add an http node called fetch with url https://…\")",
+            event.field
+        ));
+    }
+    if let Some(id) = own.filter(|id| flow.node(id).is_some()) {
+        return Ok(id.to_owned());
+    }
+    if let Some(node) = flow.gives(&names::words(&event.field)) {
+        return Ok(node.id.clone());
+    }
+    let Some(last) = flow.last().map(|node| node.id.clone()) else {
+        return Err("after which node to check (add \"after X\")".into());
+    };
+    flow.notes.push(format!(
+        "no node is named like `{}`: its value is looked for in the output of the last node, {last} (say \"after X\" for another)",
+        event.field
+    ));
+    Ok(last)
 }
 
 /// `email ops`, `notify #alerts on Slack with "too cheap"`.

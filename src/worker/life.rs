@@ -77,7 +77,8 @@ async fn end_of(runner: &Runner, queue: &SharedQueue, lease: &Lease, journal: Op
                 None => (Elapsed::default(), false),
             };
             let put_aside = taken || waited != Elapsed::default();
-            let when = if put_aside { "while it waited for approval or its next attempt" } else { "before it was taken" };
+            let when =
+                if put_aside { "while it waited for approval or its next attempt" } else { "before it was taken" };
             let error = JobError::new(ErrorCode::Cancelled, format!("the job was cancelled {when}"));
             let times = Times { waited: waited.waited, ..times };
             let document = conclude::result(job, Err(error), Notes::default(), meter.spend(), times);

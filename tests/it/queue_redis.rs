@@ -75,6 +75,10 @@ async fn two_who_both_believe_to_have_a_job_close_its_events_once() {
     queue.emit(&id, Event::new(EventKind::Started));
     assert_eq!(first.finish(done("1")).await.unwrap(), Finished::Done);
     queue.emit(&id, Event::new(EventKind::ToolFinished));
+    // With its end it would go unwritten.
+    while events(&redis, "a").await.len() < 3 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(second.finish(done("2")).await.unwrap(), Finished::Superseded);
     settled(&queue).await;
     assert_eq!(events(&redis, "a").await, ["started", "completed", "tool_finished"]);

@@ -131,8 +131,7 @@ impl Fault {
     pub(super) fn into_job_error(self) -> JobError {
         let code = self.code();
         // Where the code is retryable in general but this kind can never pass, the job is not tried again.
-        // Asked for again with the same bound, a model says the same at the same length.
-        let in_vain = matches!(self.kind, Kind::Misconfigured | Kind::TooLarge | Kind::OutOfTokens);
+        let in_vain = matches!(self.kind, Kind::Misconfigured | Kind::TooLarge);
         let retryable = code.retryable() && !in_vain;
         let error = JobError::new(code, self.message).with_retryable(retryable).with_retry_after(self.wait);
         JobError { deferred: self.defers, ..error }

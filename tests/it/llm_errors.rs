@@ -160,7 +160,7 @@ fn refusals() -> Vec<Row<'static>> {
         row(
             "length",
             Reply::events(&[r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"length"}]}"#]),
-            "!llm_truncated",
+            "!llm_truncated?",
         ),
     ]
 }

@@ -264,7 +264,7 @@ async fn what_a_failed_answer_cost_is_counted() {
     ]);
     let client = OpenAi::new(&settings(&server)).unwrap();
     let failed = call(&client, &request()).await;
-    assert_eq!((failed.brief().as_str(), failed.spend.tokens.total()), ("!llm_truncated", 10));
+    assert_eq!((failed.brief().as_str(), failed.spend.tokens.total()), ("!llm_truncated?", 10));
     let silent = call(&client, &request()).await;
     let sent = server.requests()[1].body.len() as u64;
     assert_eq!((silent.brief().as_str(), silent.spend.llm_calls), ("\"a\"", 1));

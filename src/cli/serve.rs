@@ -31,7 +31,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
-    telemetry::init(&settings.telemetry).map_err(|e| Failure::Usage(format!("telemetry.log: {e}")))?;
+    let export = telemetry::Export::prepare(&settings.telemetry, &settings.service).map_err(Failure::Usage)?;
+    telemetry::init(&settings.telemetry, export.as_ref()).map_err(|e| Failure::Usage(e.to_string()))?;
     let metrics = telemetry::install();
     let settings = Arc::new(settings);
     let listener = TcpListener::bind(settings.http.bind.as_str())
@@ -46,7 +47,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     };
     // The lexicon is built on first use: not by the first job.
     let _ = intent::classify("", &intent::Facts::default());
-    let app = parts.http_app(metrics);
+    let app = parts.http_app(metrics.clone());
     let draining = app.draining.clone();
     let (stop, at_once, closing) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     watch_signals(stop.clone(), at_once.clone())?;
@@ -58,6 +59,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
         let closing = closing.clone();
         tokio::spawn(async move { registry.watch(closing).await })
     };
+    let exporting = export.map(|export| tokio::spawn(export.run(metrics, closing.clone())));
     let server = tokio::spawn(http::serve(app, listener, closing.clone()));
     let tally = tokio::spawn(worker::record(parts.runner.clone(), parts.queue.clone(), closing.clone()));
     tracing::info!(
@@ -81,6 +83,9 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     parts.queue.close().await;
     closing.cancel();
     let _ = tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(server, watcher, tally, learner) }).await;
+    if let Some(exporting) = exporting {
+        let _ = tokio::time::timeout(Duration::from_secs(5), exporting).await;
+    }
     match drained {
         Drained::Finished => tracing::info!("stopped; every running job has finished"),
         Drained::HandedBack => tracing::info!("stopped; running jobs were handed back to the queue"),

@@ -19,7 +19,7 @@ use super::dense::Encoder;
 use crate::{
     job::{ErrorCode, JobError, Tokens},
     llm::CallContext,
-    net::Client,
+    net::{self, Client},
     settings::{Aggregation, Secret, Settings},
 };
 
@@ -132,7 +132,8 @@ impl OpenAiEncoder {
 
     async fn send(&self, texts: &[String]) -> Result<Response, Fault> {
         let body = json!({"model": self.model, "input": texts, "encoding_format": "float"});
-        let mut request = self.client.post(&self.url).header("content-type", "application/json").body(body.to_string());
+        let mut request = self.client.post(&self.url).headers(net::trace_headers());
+        request = request.header("content-type", "application/json").body(body.to_string());
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret().trim());
         }

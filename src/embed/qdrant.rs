@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     job::{ErrorCode, JobError},
     llm::CallContext,
-    net::Client,
+    net::{self, Client},
     settings::{Secret, Settings},
 };
 
@@ -200,7 +200,7 @@ impl Collection {
         body: Option<&Value>,
         context: Option<&CallContext<'_>>,
     ) -> Result<(StatusCode, Vec<u8>), JobError> {
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).headers(net::trace_headers());
         if let Some(key) = &self.key {
             request = request.header("api-key", key.expose_secret().trim());
         }

@@ -100,6 +100,7 @@ impl Exchange<'_> {
             .client
             .post(self.endpoint.url.clone())
             .headers(self.endpoint.headers.clone())
+            .headers(net::trace_headers())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, accept)
             .body(self.body.clone());

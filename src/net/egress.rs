@@ -10,6 +10,7 @@ use super::{
     Client, Lookup, Method, Policy, Request, Response, Route, Streamed, SystemLookup, build,
     policy::blocked,
     resolver::{Guard, Refused},
+    trace_headers,
 };
 use crate::{
     job::{ErrorCode, JobError},
@@ -119,6 +120,9 @@ impl Egress {
         let mut method = request.method;
         let mut body = request.body.clone();
         let mut headers = headers(&request.headers)?;
+        for (name, value) in &trace_headers() {
+            headers.entry(name).or_insert_with(|| value.clone());
+        }
         for _ in 0..=self.max_redirects {
             let client = if route == Route::Open { &self.open } else { &self.guarded };
             let answer = send(client, method, &url, &headers, body.clone()).await?;

@@ -14,6 +14,7 @@ mod resolver;
 mod streamed;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::{sync::Once, time::Duration};
 
@@ -24,6 +25,7 @@ pub use message::{Method, Request, Response};
 pub use policy::{Policy, Route};
 pub use resolver::{Lookup, SystemLookup};
 pub use streamed::{BodyBroke, Streamed};
+pub use trace::{is_traceparent, trace_headers, trace_with, traced};
 
 /// An HTTP client. Other rooms hold one, and only this room makes one.
 pub type Client = reqwest::Client;

@@ -93,6 +93,7 @@ fn bounds(settings: &Settings, faults: &mut Vec<String>) {
         ("llm.max_tokens", settings.llm.max_tokens.into()),
         ("breaker.failures", settings.breaker.failures.into()),
         ("embeddings.batch", settings.embeddings.batch as u64),
+        ("telemetry.otlp_interval_secs", settings.telemetry.otlp_interval_secs),
         ("routing.qdrant.limit", settings.routing.qdrant.limit as u64),
         ("pipeline.max_steps", settings.pipeline.max_steps as u64),
         ("tiers.num_tiers", settings.tiers.num_tiers.into()),
@@ -116,6 +117,7 @@ fn bounds(settings: &Settings, faults: &mut Vec<String>) {
     for (key, value) in [
         ("intent.rules_threshold", settings.intent.rules_threshold),
         ("intent.constrain_threshold", settings.intent.constrain_threshold),
+        ("telemetry.otlp_sample_ratio", settings.telemetry.otlp_sample_ratio),
     ] {
         if !(0.0..=1.0).contains(&value) {
             faults.push(format!("{key}: must lie between 0 and 1, found {value}"));
@@ -171,6 +173,7 @@ fn urls(settings: &Settings, faults: &mut Vec<String>) {
         ("embeddings.base_url".to_owned(), &settings.embeddings.base_url),
         ("orchestrator.api_url".to_owned(), &settings.orchestrator.api_url),
         ("routing.qdrant.url".to_owned(), &settings.routing.qdrant.url),
+        ("telemetry.otlp_endpoint".to_owned(), &settings.telemetry.otlp_endpoint),
     ];
     for (i, entry) in settings.llm.models.iter().enumerate() {
         if entry.model.is_empty() {

@@ -21,6 +21,8 @@ const PLAIN: &[(&str, &str)] = &[
     ("ORCHESTRATOR_URL", "orchestrator.api_url"),
     ("RUST_LOG", "telemetry.log"),
     ("AGENT_RUNNER_TOKEN", "http.token"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+    ("OTEL_SERVICE_NAME", "service.name"),
 ];
 
 /// Variables as the process found them, so that tests need not touch the real environment.

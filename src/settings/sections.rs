@@ -433,5 +433,9 @@ section! {
         log: String = "info".into(),
         format: LogFormat = LogFormat::Text,
         capture_content: bool = false,
+        otlp_endpoint: Option<String> = None,
+        otlp_headers: BTreeMap<String, Secret> = BTreeMap::new(),
+        otlp_interval_secs: u64 = 30,
+        otlp_sample_ratio: f64 = 1.0,
     }
 }

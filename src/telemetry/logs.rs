@@ -5,8 +5,9 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
+use super::Export;
 use crate::settings::{LogFormat, Telemetry};
 
 /// The filter in `telemetry.log` cannot be read.
@@ -14,19 +15,26 @@ use crate::settings::{LogFormat, Telemetry};
 #[error("telemetry.log: {0}: write a level (info) or directives (info,agent_runner::queue=debug)")]
 pub struct FilterError(String);
 
-/// Starts logging to standard error as `telemetry.log` and `telemetry.format` say. A second call in one
-/// process only checks the filter.
-pub fn init(settings: &Telemetry) -> Result<(), FilterError> {
+/// Starts logging to standard error as `telemetry.log` and `telemetry.format` say, and spans on their way to `export`. A
+/// second call in one process only checks the filter.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn init(settings: &Telemetry, export: Option<&Export>) -> Result<(), FilterError> {
     // The MCP library repeats messages of servers in its own lines.
     let filter = EnvFilter::try_new(format!("rmcp=off,{}", settings.log)).map_err(|e| FilterError(e.to_string()))?;
     let ansi = settings.format == LogFormat::Text && io::stderr().is_terminal();
     let writer = Escaping { ansi, inner: io::stderr };
-    let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer);
+    let lines = match settings.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
     // The only error is that a subscriber stands already: tests start the program more than once.
-    let _already = match settings.format {
-        LogFormat::Text => registry.with(lines).try_init().is_err(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init().is_err(),
+    let _already = match export {
+        // What is exported does not depend on what is logged.
+        Some(export) => registry().with(export.layer()).with(lines.with_filter(filter)).try_init().is_err(),
+        None => registry().with(lines.with_filter(filter)).try_init().is_err(),
     };
     Ok(())
 }

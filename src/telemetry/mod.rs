@@ -5,10 +5,16 @@
 
 mod logs;
 pub mod names;
+#[cfg(feature = "otlp")]
+mod otlp;
+#[cfg(not(feature = "otlp"))]
+#[path = "otlp_absent.rs"]
+mod otlp;
 mod recorder;
 pub mod spans;
 #[cfg(test)]
 mod tests;
 
 pub use logs::{FilterError, init};
+pub use otlp::Export;
 pub use recorder::{Metrics, install};

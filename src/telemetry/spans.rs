@@ -5,6 +5,41 @@
 
 use tracing::{Span, field::Empty};
 
+use super::otlp;
+
+/// The span of one delivery of a job, under the span that its sender named in `traceparent`. Lines logged within it say
+/// whose they are: the job's id and, where there is one, the trace's.
+#[must_use]
+pub fn job(job_id: &str, traceparent: Option<&str>) -> Span {
+    let span = tracing::info_span!(
+        "job",
+        otel.name = Empty,
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        job_id,
+        trace_id = Empty,
+        error.r#type = Empty,
+    );
+    if otlp::is_on() {
+        span.record("otel.name", "process job");
+        if let Some(traceparent) = traceparent {
+            otlp::continue_from(&span, traceparent);
+        }
+        for (name, value) in [
+            ("messaging.system", "redis"),
+            ("messaging.operation.name", "process"),
+            ("messaging.operation.type", "process"),
+            ("messaging.message.id", job_id),
+        ] {
+            otlp::attribute(&span, name, value.to_owned());
+        }
+    }
+    if let Some(trace_id) = otlp::trace_id(&span).or_else(|| traceparent?.get(3..35).map(str::to_owned)) {
+        span.record("trace_id", trace_id);
+    }
+    span
+}
+
 /// The span of one call of a model.
 #[derive(Debug, Clone, Copy)]
 pub struct Chat<'a> {

@@ -4,6 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Runner, approval,
@@ -17,12 +18,13 @@ use crate::{
     },
     lanes::{self, Bounds, Drive, LaneEnd, Observed, ReadyPlan, Record, handoff},
     llm::CallContext,
+    net,
     planner::{Brief, Column, Planner, PromotedPlanner},
     queue::Approval,
     settings::limits,
     store::{Journal, Session},
     table,
-    telemetry::names,
+    telemetry::{names, spans},
     tools::{Tool, ToolContext},
     workflow::Workflow,
 };
@@ -66,8 +68,11 @@ pub(super) async fn attempt(
     notes: &mut Notes,
 ) -> Result<LaneEnd, JobError> {
     let deadline = around.clock.deadline();
-    let work = AssertUnwindSafe(lane(runner, job, meter, around, notes, deadline)).catch_unwind();
-    tokio::select! {
+    let traceparent = job.traceparent.as_deref();
+    let span = spans::job(job.job_id.as_str(), traceparent);
+    let lane = net::traced(traceparent, lane(runner, job, meter, around, notes, deadline)).instrument(span.clone());
+    let work = AssertUnwindSafe(lane).catch_unwind();
+    let ended = tokio::select! {
         biased;
         () = around.stop.cancelled() => Err(stopped()),
         ended = work => ended.unwrap_or_else(|_| {
@@ -79,7 +84,11 @@ pub(super) async fn attempt(
             ErrorCode::Timeout,
             format!("the job took longer than its {}: raise timeout_sec or ask for less", around.clock.told()),
         )),
+    };
+    if let Err(error) = &ended {
+        spans::failed(&span, error.code.as_str());
     }
+    ended
 }
 
 fn stopped() -> JobError {

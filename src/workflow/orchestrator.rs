@@ -39,8 +39,6 @@ pub struct Caller<'a> {
     pub owner: &'a str,
     /// The job's id, as `Idempotency-Key`.
     pub job_id: &'a str,
-    /// W3C trace context.
-    pub traceparent: Option<&'a str>,
     /// When the job's time is over.
     pub deadline: Instant,
     /// Fires when the job must stop.

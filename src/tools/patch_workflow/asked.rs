@@ -82,13 +82,7 @@ pub(super) fn owner(job: &Job) -> Result<&str, JobError> {
 
 pub(super) fn caller<'a>(owner: &'a str, context: &'a ToolContext<'_>) -> Caller<'a> {
     let job = context.job;
-    Caller {
-        owner,
-        job_id: job.job_id.as_str(),
-        traceparent: job.traceparent.as_deref(),
-        deadline: context.deadline,
-        cancel: context.cancel,
-    }
+    Caller { owner, job_id: job.job_id.as_str(), deadline: context.deadline, cancel: context.cancel }
 }
 
 pub(super) fn outgoing<'a>(pending: &'a Pending, there: Option<&'a There>) -> Outgoing<'a> {

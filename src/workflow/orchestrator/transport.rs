@@ -7,7 +7,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Caller, Orchestrator, failed};
-use crate::job::{ErrorCode, JobError};
+use crate::{
+    job::{ErrorCode, JobError},
+    net,
+};
 
 /// Characters of an error answer that are repeated.
 const EXCERPT_CHARS: usize = 300;
@@ -105,9 +108,7 @@ impl Orchestrator {
                 .header("Idempotency-Key", caller.job_id)
                 .body(body.to_string());
         }
-        if let Some(traceparent) = caller.traceparent {
-            request = request.header("traceparent", traceparent);
-        }
+        request = request.headers(net::trace_headers());
         let mut response = request.send().await.map_err(|error| lost(&error))?;
         let retry_after = response.headers().get("retry-after").and_then(|value| wait(value.to_str().ok()?));
         let status = response.status().as_u16();

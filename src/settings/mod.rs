@@ -20,8 +20,8 @@ pub use routing::{Aggregation, Embeddings, EmbeddingsProvider, Qdrant, Routing};
 pub use secret::Secret;
 pub use sections::{
     AuthProfile, Breaker, Egress, Http, Intake, Intent, ListIntake, Llm, LlmModel, LogFormat, Network, Orchestrator,
-    Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Settings, Store,
-    StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
+    Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Service,
+    Settings, Store, StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
 };
 
 /// Everything that is wrong with the configuration, one line each, naming the key.

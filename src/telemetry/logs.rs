@@ -30,12 +30,11 @@ pub fn init(settings: &Telemetry, export: Option<&Export>) -> Result<(), FilterE
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let mut layers = vec![lines.with_filter(filter).boxed()];
+    // What is exported does not depend on what is logged.
+    layers.extend(export.map(|export| export.layer().boxed()));
     // The only error is that a subscriber stands already: tests start the program more than once.
-    let _already = match export {
-        // What is exported does not depend on what is logged.
-        Some(export) => registry().with(export.layer()).with(lines.with_filter(filter)).try_init().is_err(),
-        None => registry().with(lines.with_filter(filter)).try_init().is_err(),
-    };
+    let _already = registry().with(layers).try_init().is_err();
     Ok(())
 }
 

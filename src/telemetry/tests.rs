@@ -67,7 +67,7 @@ fn colours_come_only_when_asked_for() {
 #[test]
 fn a_bad_filter_names_the_key() {
     let settings = Telemetry { log: "agent_runner=loudest".into(), ..Telemetry::default() };
-    let error = super::init(&settings).unwrap_err().to_string();
+    let error = super::init(&settings, None).unwrap_err().to_string();
     assert!(error.starts_with("telemetry.log: "), "{error}");
 }
 

@@ -64,3 +64,4 @@ mod tools_mcp_list;
 mod tools_mcp_stdio;
 mod tools_openapi;
 mod tools_service;
+mod traces;

@@ -127,13 +127,8 @@ pub async fn stub() -> StubOrchestrator {
 async fn a_workflow_patch_goes_out_with_the_jobs_owner_and_comes_back_whole() {
     let stub = stub().await;
     let tool = tool(&stub, |settings| settings.api_url = Some(format!("{}/api/v1/", stub.url())));
-    let output = call(
-        &tool,
-        &job(json!({ "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" })),
-        &add_email(),
-    )
-    .await
-    .unwrap();
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let output = agent_runner::net::traced(Some(trace), call(&tool, &job(json!({})), &add_email())).await.unwrap();
 
     let requests = stub.requests();
     assert_eq!(requests.len(), 2);
@@ -145,7 +140,7 @@ async fn a_workflow_patch_goes_out_with_the_jobs_owner_and_comes_back_whole() {
     assert_eq!(patch.header("x-user-id"), Some("ada"));
     assert_eq!(patch.header("idempotency-key"), Some("job-1"));
     assert_eq!(patch.header("content-type"), Some("application/json"));
-    assert!(patch.header("traceparent").is_some());
+    assert!(patch.header("traceparent") == Some(trace));
 
     let result = result(&output);
     assert_eq!(result["status"], "success");

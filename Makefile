@@ -1,5 +1,5 @@
 # Everything a developer runs. `make test` obtains what the tests need.
-.PHONY: build test chaos test-local mcp-conformance bench fuzz lint fmt needs
+.PHONY: build test chaos test-local mcp-conformance bench fuzz audit sbom lint fmt needs
 
 build:
 	cargo build --locked --release
@@ -43,3 +43,11 @@ bench: needs
 # Every fuzz target for SECONDS each; TARGETS="table_reader url" runs only those.
 fuzz:
 	SECONDS_EACH=$(or $(SECONDS),60) ./scripts/fuzz.sh $(TARGETS)
+
+# Licences, sources and banned crates of everything that is linked (cargo-deny, obtained where missing).
+audit:
+	./scripts/audit.sh
+
+# What the program is made of, as CycloneDX JSON (cargo-cyclonedx, obtained where missing).
+sbom:
+	./scripts/sbom.sh

@@ -167,3 +167,23 @@ fn the_example_environment_is_understood() {
     assert!(settings.http.token.is_some() && settings.llm.api_key.is_some());
     assert_eq!(settings.http.bind, "127.0.0.1:8082");
 }
+
+#[test]
+fn every_crate_comes_from_the_registry_and_is_known_by_its_hash() {
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let text = text(lock);
+        let mut crates = 0;
+        for package in text.split("[[package]]").skip(1) {
+            let name = package.lines().find_map(|line| line.strip_prefix("name = ")).unwrap();
+            match package.lines().find_map(|line| line.strip_prefix("source = ")) {
+                Some(source) => {
+                    assert!(source.starts_with("\"registry+"), "{lock}: {name} comes from {source}");
+                    assert!(package.contains("\nchecksum = \""), "{lock}: {name} has no checksum");
+                    crates += 1;
+                }
+                None => assert!(name.starts_with("\"agent-runner"), "{lock}: {name} has no source"),
+            }
+        }
+        assert!(crates > 100, "{lock}: {crates}");
+    }
+}

@@ -93,7 +93,7 @@ pub fn analytics(executions: &[Execution]) -> Analytics {
             escalations: of.iter().filter(|figures| figures.escalated).count(),
             mean_complexity: mean(of.iter().filter_map(|figures| figures.complexity_score)),
             tokens: of.iter().map(|figures| figures.tokens).sum(),
-            cost_usd: of.iter().map(|figures| figures.cost_usd).sum(),
+            cost_usd: dollars(of.iter().map(|figures| figures.cost_usd)),
         }
     };
     Analytics {
@@ -104,9 +104,14 @@ pub fn analytics(executions: &[Execution]) -> Analytics {
         handoffs: executions.iter().map(|execution| u64::from(execution.handoffs)).sum(),
         escalations: executions.iter().map(|execution| u64::from(execution.escalations)).sum(),
         mean_complexity: mean(figures().filter_map(|figures| figures.complexity_score)),
-        cost_usd: executions.iter().map(|execution| execution.cost_usd).sum(),
+        cost_usd: dollars(executions.iter().map(|execution| execution.cost_usd)),
         tiers: levels.into_iter().map(tier).collect(),
     }
+}
+
+/// The sum, where nothing costs 0 (the standard library's sum of nothing is -0).
+fn dollars(costs: impl Iterator<Item = f64>) -> f64 {
+    costs.fold(0.0, |sum, cost| sum + cost)
 }
 
 /// The mean; none of nothing.

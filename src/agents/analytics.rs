@@ -166,5 +166,6 @@ mod tests {
         };
         assert_eq!(sums.tiers, [tier(1, 3, 1, 1.5), tier(3, 1, 0, 0.5)]);
         assert_eq!(analytics(&[]), Analytics::default());
+        assert!(analytics(&[]).cost_usd.is_sign_positive(), "not -0");
     }
 }

@@ -158,7 +158,9 @@ pub(super) async fn eval(settings: &Settings, args: EvalArgs) -> Result<(), Fail
         Failure::Usage(faults.iter().map(|fault| format!("{shown}: {fault}")).collect::<Vec<_>>().join("\n"))
     })?;
     let router = assemble::local_router(settings)?;
-    let report = eval::evaluate(&router, &Arc::new(registry), &cases).await;
+    let bar = output::progress(cases.len(), "queries routed");
+    let report = eval::evaluate(&router, &Arc::new(registry), &cases, &|| bar.inc(1)).await;
+    bar.finish_and_clear();
     let report = report.map_err(|error| Failure::Failed(error.to_string()))?;
     if let Some(path) = &args.out {
         std::fs::write(path, eval::page(&report)).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Failure, assemble};
+use super::{Failure, assemble, output};
 use crate::{
     agents::{self, Registry},
     embed::Point,
@@ -29,9 +29,12 @@ pub(super) async fn push(settings: &Settings, path: &Path, prune: bool) -> Resul
     if let Some(first) = points.first() {
         collection.create(first.vector.len()).await.map_err(failed)?;
     }
+    let bar = output::progress(points.len(), "agents sent");
     for batch in points.chunks(BATCH) {
         collection.put(embedder.name(), batch).await.map_err(failed)?;
+        bar.inc(batch.len() as u64);
     }
+    bar.finish_and_clear();
     if prune {
         let ids: Vec<&str> = points.iter().map(|point| point.id).collect();
         collection.keep_only(&ids).await.map_err(failed)?;

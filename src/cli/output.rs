@@ -7,6 +7,7 @@ use std::{
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,6 +27,15 @@ pub(super) fn line(text: impl Display) {
 /// Prints text that ends its own lines.
 pub(super) fn bytes(text: &[u8]) {
     print(|out| out.write_all(text).and_then(|()| out.flush()));
+}
+
+/// A bar on stderr over `all` things to do; nothing is drawn where stderr is no terminal.
+pub(super) fn progress(all: usize, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(all as u64).with_message(what);
+    match ProgressStyle::with_template("{wide_bar} {pos} of {len} {msg}, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 fn print(write: impl FnOnce(&mut std::io::StdoutLock<'static>) -> std::io::Result<()>) {

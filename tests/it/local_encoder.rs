@@ -66,7 +66,7 @@ async fn measure(encoder: &Arc<LocalEncoder>, file: &str, descriptions_only: boo
     let cases = eval::cases(&text, &registry).unwrap();
     let embedder = Arc::new(Dense::new(encoder.clone(), Aggregation::Auto, None));
     let router = Router::new(embedder, None, RouteOptions { show_top_n: 5, ..RouteOptions::default() });
-    eval::evaluate(&router, &Arc::new(registry), &cases).await.unwrap()
+    eval::evaluate(&router, &Arc::new(registry), &cases, &|| ()).await.unwrap()
 }
 
 #[tokio::test]

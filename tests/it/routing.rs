@@ -35,7 +35,7 @@ fn lexical() -> Router {
 async fn measure(registry: Registry, file: &str) -> RoutingReport {
     let text = std::fs::read_to_string(Path::new("tests/data").join(file)).unwrap();
     let cases = eval::cases(&text, &registry).unwrap();
-    eval::evaluate(&lexical(), &Arc::new(registry), &cases).await.unwrap()
+    eval::evaluate(&lexical(), &Arc::new(registry), &cases, &|| ()).await.unwrap()
 }
 
 #[test]

@@ -73,11 +73,16 @@ pub fn cases(text: &str, registry: &Registry) -> Result<Vec<Case>, Vec<String>> 
     if faults.is_empty() { Ok(cases) } else { Err(faults) }
 }
 
-/// Routes every query, one after the other, and sums up. Nobody answers.
+/// Routes every query, one after the other, calls `routed_one` after each, and sums up. Nobody answers.
 ///
 /// # Errors
 /// Those of [`Router::route`].
-pub async fn evaluate(router: &Router, registry: &Arc<Registry>, cases: &[Case]) -> Result<RoutingReport, JobError> {
+pub async fn evaluate(
+    router: &Router,
+    registry: &Arc<Registry>,
+    cases: &[Case],
+    routed_one: &(dyn Fn() + Sync),
+) -> Result<RoutingReport, JobError> {
     router.prepare(registry).await?;
     let (meter, cancel) = (Meter::default(), CancellationToken::new());
     let mut routed: Vec<(Decision, Duration)> = Vec::with_capacity(cases.len());
@@ -87,6 +92,7 @@ pub async fn evaluate(router: &Router, registry: &Arc<Registry>, cases: &[Case])
         let started = Instant::now();
         let decision = router.route(registry, &case.query, &RouteRequest::default(), &context, None).await?;
         routed.push((decision, started.elapsed()));
+        routed_one();
     }
     Ok(report::sum_up(router.embedder(), registry, cases, &routed))
 }

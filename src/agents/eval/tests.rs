@@ -33,7 +33,7 @@ async fn figures_are_counted_as_they_are_named() {
 {"query":"quarks","expected":null}
 {"query":"trees","expected":null}"#;
     let router = Router::new(Arc::new(Lexical), None, RouteOptions { show_top_n: 5, ..RouteOptions::default() });
-    let report = evaluate(&router, &registry, &cases(lines, &registry).unwrap()).await.unwrap();
+    let report = evaluate(&router, &registry, &cases(lines, &registry).unwrap(), &|| ()).await.unwrap();
     assert_eq!((report.in_scope, report.out_of_scope), (4, 2));
     assert!((report.accuracy - 0.75).abs() < 1e-9 && (report.accuracy_at_5 - 1.0).abs() < 1e-9);
     assert_eq!((report.refused_right, report.accepted_wrong, report.refused_wrong), (1, 1, 0));
@@ -49,7 +49,7 @@ async fn the_page_is_whole_and_nothing_in_it_is_markup_of_others() {
     let registry = registry();
     let lines = "{\"query\":\"<script>alert(1)</script> flowers\",\"expected\":\"kitchen\"}";
     let router = Router::new(Arc::new(Lexical), None, RouteOptions::default());
-    let report = evaluate(&router, &registry, &cases(lines, &registry).unwrap()).await.unwrap();
+    let report = evaluate(&router, &registry, &cases(lines, &registry).unwrap(), &|| ()).await.unwrap();
     let html = page(&report);
     assert!(html.contains("&lt;script&gt;") && !html.contains("<script"));
     assert!(html.contains("polyline") && html.ends_with("</html>\n"));

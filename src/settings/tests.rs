@@ -92,6 +92,44 @@ fn an_open_address_needs_a_token() {
 }
 
 #[test]
+fn tokens_are_told_apart_and_each_has_an_owner_or_is_an_admin() {
+    let rows = [
+        ("[{token: a-canary, role: admin}, {token: b, owner: ann, role: submit}, {token: c, owner: ann}]", None),
+        (
+            "[{token: a-canary, role: admin}, {token: ' a-canary ', role: admin}]",
+            Some("http.tokens[1].token: is the same"),
+        ),
+        ("[{token: main-canary, role: admin}]", Some("http.tokens[0].token: is the same")),
+        ("[{token: '  ', role: admin}]", Some("http.tokens[0].token: must not be empty")),
+        ("[{role: admin}]", Some("http.tokens[0].token: must not be empty")),
+        ("[{token: a-canary, role: root}]", Some("http.tokens[0].role: ")),
+        ("[{token: a-canary, owner: ann, role: admin}]", Some("http.tokens[0].owner: an admin")),
+        ("[{token: a-canary, role: submit}]", Some("http.tokens[0].owner: ")),
+        ("[{token: a-canary, owner: '', role: read}]", Some("http.tokens[0].owner: ")),
+        ("[{token: a-canary, owners: ann}]", Some("http.tokens[0].owners: unknown key")),
+    ];
+    for (tokens, fault) in rows {
+        match (load(&format!("http: {{token: main-canary, tokens: {tokens}}}"), &[]), fault) {
+            (Ok(settings), None) => {
+                assert!(settings.http.has_tenants());
+                assert!(!format!("{settings:?}{}", settings.shown()).contains("canary"), "{tokens}");
+            }
+            (Err(error), Some(start)) => {
+                let text = error.to_string();
+                assert!(
+                    text.lines().any(|line| line.starts_with(start)) && !text.contains("canary"),
+                    "{tokens}: {text}"
+                );
+            }
+            (loaded, _) => panic!("{tokens}: {loaded:?}"),
+        }
+    }
+    let listed = load("", &[("AGENT_RUNNER__HTTP__TOKENS", r#"[{"token":"t","role":"admin"}]"#), ("PORT", "1")]);
+    assert!(listed.is_ok_and(|settings| settings.http.has_tokens() && !settings.http.has_tenants()));
+    assert!(load("http: {bind: '0.0.0.0:1', tokens: [{token: t, role: admin}]}", &[]).is_ok());
+}
+
+#[test]
 fn a_missing_variable_is_named() {
     let error = load("redis: {url: 'redis://${NOT_THERE}'}", &[]).unwrap_err();
     assert_eq!(error.0, ["redis.url: the variable NOT_THERE is not set: set it, or write ${NOT_THERE:-default}"]);

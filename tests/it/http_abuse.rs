@@ -137,7 +137,8 @@ async fn what_is_too_much_is_refused_and_not_kept() {
         let status = answer.split(' ').nth(1).unwrap_or_default();
         // A reset can overtake the answer when the client is still sending.
         assert!(expected.contains(&status) || status.is_empty(), "{name}: {answer}");
-        let grown = service.peak_memory_kib() - before;
+        // The kernel counts in steps: a peak may seem to sink a little.
+        let grown = service.peak_memory_kib().saturating_sub(before);
         assert!(grown <= MOST_MEMORY, "{name}: {grown} KiB");
         is_well(&service).await;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_runner::{
     http::router,
     job::RawJson,
-    queue::{End, MemoryQueue, Queue, RedisQueue, SharedQueue},
+    queue::{End, MemoryQueue, RedisQueue, SharedQueue},
     settings::{Settings, section},
     store::{Artifacts, MemoryStore, SharedStore},
 };

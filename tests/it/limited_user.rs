@@ -66,10 +66,12 @@ async fn every_lane(service: &Service, redis: &Redis) {
         serde_json::from_str::<Value>(&text).unwrap()
     };
     let rows = json!([{"price": 3}, {"price": 1}]);
-    let done = waited(json!({"job_id": "x", "prompt": "sort by price", "data": rows, "workflow_owner": "ann",
-        "context": {"session_id": "s"}}))
+    let done = waited(
+        json!({"job_id": "x", "prompt": "tell me about it", "lane": "execute", "data": rows, "workflow_owner": "ann",
+        "context": {"session_id": "s"}}),
+    )
     .await;
-    assert_eq!((&done["status"], &done["lane"]), (&json!("completed"), &json!("execute")), "{done}");
+    assert_eq!((&done["status"], &done["lane"]), (&json!("completed"), &json!("answer")), "{done}");
     let large: Vec<Value> = (0..40_000).map(|n| json!({"n": n, "t": "padding"})).collect();
     let big =
         waited(json!({"job_id": "big", "workflow_owner": "ann", "pipeline": [{"step": "literal", "rows": large}]}))

@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 mod agents_elsewhere;
 mod bad_input;
+mod canary;
 #[path = "../chaos/rows/mod.rs"]
 mod chaos_rows;
 mod chaos_short;

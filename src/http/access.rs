@@ -231,4 +231,19 @@ mod tests {
             assert_eq!(needs(&method, path), role, "{method} {path:?}");
         }
     }
+
+    #[test]
+    fn bearer_tokens_are_read_leniently_in_form_only() {
+        for (value, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer  abc ", Some("abc")),
+            ("Bearer ", None),
+            ("Bearer", None),
+            ("Basic abc", None),
+            ("abc", None),
+        ] {
+            let headers = HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value.parse().unwrap())]);
+            assert_eq!(bearer(&headers), token, "{value:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::{
     embeddings::{EmbeddingsServer, vectors},
     model::{ModelServer, Reply},
-    orchestrator::{Next, StubOrchestrator},
+    orchestrator::StubOrchestrator,
     qdrant::{KEY, QdrantServer},
     redis::Redis,
     service::{PATIENCE, Service, command},
@@ -47,14 +47,16 @@ impl Scene {
         .await;
         let call =
             json!({"openapi_url": site.url("/docs/openapi.yaml"), "operation_id": "listPets", "auth_profile": "pets"});
-        let model = ModelServer::start([
+        let model = ModelServer::always(Reply::error(503, "overloaded", "come back later"));
+        let script = [
             Reply::text("Said.").on("speak well"),
             Reply::error(401, "invalid_api_key", &format!("Incorrect API key provided: llm-{CANARY}"))
                 .on("speak badly"),
             Reply::error(400, "bad", &format!("refused: Authorization: Bearer llm-{CANARY}")).on("speak worse"),
             Reply::call("openapi_action", &call).on("list the pets"),
             Reply::text("There is Rex.").on("list the pets"),
-        ]);
+        ];
+        script.into_iter().for_each(|reply| model.push(reply));
         let embeddings = EmbeddingsServer::start(vectors).await;
         let (qdrant, orchestrator) = (QdrantServer::start().await, StubOrchestrator::start().await);
         let agents = json!({"agents": [{"id": "keeper", "description": "lists pets", "tools": ["openapi_action"]}]});
@@ -76,6 +78,7 @@ impl Scene {
                 "hosts": [format!("http://{}", site.address())], "bearer": format!("profile-{CANARY}")}}},
             "agents": {"file": agents_file},
             "retry": {"max_attempts": 2, "base_ms": 1},
+            "breaker": {"failures": 1000},
         });
         std::fs::write(folder.path().join("config.yaml"), config.to_string()).unwrap();
         Self { redis, model, orchestrator, site, _embeddings: embeddings, _qdrant: qdrant, folder }
@@ -162,26 +165,8 @@ fn jobs(site: &Site) -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_of_the_configuration_is_anywhere_afterwards() {
-    let scene = Scene::set().await;
-    scene.orchestrator.put_workflow("ann", "main", json!({"nodes": [{"id": "a", "type": "function"}], "edges": []}));
-    let config = scene.config();
-    let env = [("AGENT_RUNNER_CONFIG", config.as_str()), ("RUST_LOG", "agent_runner=trace")];
-    let mut service = Service::start(&[], &env);
-    for (id, status, mut job) in jobs(&scene.site) {
-        job["job_id"] = id.into();
-        let (_, text) = ask(&service, "http", "POST", "/v1/jobs?wait=120", Some(&job)).await;
-        assert!(text.contains(&format!("\"status\":\"{status}\"")), "{id}: {text}");
-        clean(id, &text);
-    }
-    scene.orchestrator.next("GET", Next::status(500));
-    scene.redis.push(b"no json").await;
-    scene.redis.push(br#"{"job_id":"pushed","prompt":"speak of nothing","lane":"execute"}"#).await;
-    let _: (String, String) = scene.redis.run(&["BLPOP", "agent:results:pushed", "60"]).await;
-    let (status, _) = ask(&service, "wrong", "GET", "/v1/jobs", None).await;
-    assert_eq!(status, 401);
-
+/// Every page, as everybody who may ask, and everything in Redis.
+async fn look_around(scene: &Scene, service: &Service) {
     let ids = jobs(&scene.site).into_iter().map(|(id, ..)| id);
     let pages =
         ids.flat_map(|id| [format!("/v1/jobs/{id}"), format!("/v1/jobs/{id}/events"), format!("/ui/jobs/{id}")]);
@@ -204,13 +189,40 @@ async fn no_secret_of_the_configuration_is_anywhere_afterwards() {
     ];
     for path in pages.chain(fixed.map(str::to_owned)) {
         for token in ["http", "admin", "ann"] {
-            clean(&path, &ask(&service, token, "GET", &path, None).await.1);
+            clean(&path, &ask(service, token, "GET", &path, None).await.1);
         }
     }
     for (key, text) in scene.kept().await {
         clean(&key, &text);
         clean("the name of a key", &key);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_of_the_configuration_is_anywhere_afterwards() {
+    let scene = Scene::set().await;
+    scene.orchestrator.put_workflow("ann", "main", json!({"nodes": [{"id": "a", "type": "function"}], "edges": []}));
+    let config = scene.config();
+    let env = [("AGENT_RUNNER_CONFIG", config.as_str()), ("RUST_LOG", "agent_runner=trace")];
+    let agents = scene.folder.path().join("agents.yaml");
+    let pushed = command(&["agents", "push", "--agents", agents.to_str().unwrap()], "", &env);
+    let told = format!("{}{}", String::from_utf8_lossy(&pushed.stdout), String::from_utf8_lossy(&pushed.stderr));
+    assert!(pushed.status.success(), "{told}");
+    clean("agents push", &told);
+    let mut service = Service::start(&[], &env);
+    for (id, status, mut job) in jobs(&scene.site) {
+        job["job_id"] = id.into();
+        let (_, text) = ask(&service, "http", "POST", "/v1/jobs?wait=120", Some(&job)).await;
+        assert!(text.contains(&format!("\"status\":\"{status}\"")), "{id}: {text}");
+        clean(id, &text);
+    }
+    scene.redis.push(b"no json").await;
+    scene.redis.push(br#"{"job_id":"pushed","prompt":"speak of nothing","lane":"execute"}"#).await;
+    let _: (String, String) = scene.redis.run(&["BLPOP", "agent:results:pushed", "60"]).await;
+    let (status, _) = ask(&service, "wrong", "GET", "/v1/jobs", None).await;
+    assert_eq!(status, 401);
+
+    look_around(&scene, &service).await;
     let shown = command(&["config", "show", "--config", &config], "", &[]);
     assert!(shown.status.success());
     let shown = format!("{}{}", String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));

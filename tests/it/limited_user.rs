@@ -111,6 +111,10 @@ async fn every_lane(service: &Service, redis: &Redis) {
     while redis.run::<i64>(&["LLEN", "{agent:jobs}:dead"]).await == 0 {
         tokio::task::yield_now().await;
     }
+}
+
+/// What people look at and do.
+async fn people(service: &Service) {
     for (method, path) in [
         ("POST", "/v1/jobs/f/retry"),
         ("DELETE", "/v1/jobs/later"),
@@ -156,6 +160,7 @@ async fn every_lane_works_as_the_user_of_the_guide() {
         ],
     );
     every_lane(&service, &redis).await;
+    people(&service).await;
     service.signal("TERM");
     let mut service = service;
     assert!(service.wait().success());

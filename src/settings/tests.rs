@@ -167,6 +167,26 @@ fn secrets_do_not_show() {
 }
 
 #[test]
+fn a_secret_that_was_typed_the_wrong_way_is_not_shown() {
+    for yaml in [
+        "http: {token: 77001122}",
+        "http: {tokens: [canary-77001122]}",
+        "http: {tokens: [{token: 77001122, role: admin}]}",
+        "http: {tokens: {a: 77001122}}",
+        "llm: {api_key: 77001122}",
+        "llm: {models: [{model: m, api_key: [77001122]}]}",
+        "orchestrator: {headers: {X-Key: 77001122}}",
+        "egress: {auth_profiles: {p: {hosts: [h], bearer: 77001122}}}",
+        "redis: {sentinel_password: 77001122}",
+    ] {
+        let text = load(yaml, &[]).unwrap_err().to_string();
+        assert!(!text.contains("77001122"), "{yaml}: {text}");
+    }
+    let listed = load("", &[("AGENT_RUNNER__HTTP__TOKENS", "canary-77001122")]).unwrap_err().to_string();
+    assert!(listed.starts_with("http.tokens") && !listed.contains("77001122"), "{listed}");
+}
+
+#[test]
 fn expressions_that_would_exhaust_the_stack_are_told_before_they_are_parsed() {
     let nested = |n: usize| format!("{}a{}", "(".repeat(n), ")".repeat(n));
     for good in [

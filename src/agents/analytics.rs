@@ -10,6 +10,8 @@ pub struct Execution {
     pub execution_id: String,
     pub mode: String,
     pub job_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow_owner: Option<String>,
     /// RFC 3339, UTC.
     pub started_at: String,
     /// `ok`, or the code of the error.

@@ -177,7 +177,8 @@ fn runner(
     registry: Arc<LiveRegistry>,
 ) -> Result<Runner, Failure> {
     let egress = Arc::new(Egress::new(&settings.egress, &own_addresses(&settings)).map_err(Failure::Usage)?);
-    let sources = Arc::new(Sources::new(artifacts.clone(), queue.clone()));
+    let sources = Sources::new(artifacts.clone(), queue.clone());
+    let sources = Arc::new(sources.keep_apart(settings.http.has_tenants()));
     let pipeline_tool = Arc::new(ExecutePipeline::new(&settings.pipeline, egress.clone(), sources.clone()));
     let patch_tool = PatchWorkflow::new(&settings).map_err(Failure::Usage)?;
     // A job run from the command line without an orchestrator shows its patch; a worker must send it.

@@ -3,7 +3,11 @@
 use clap::Subcommand;
 
 use super::{Failure, assemble, jobs::said, output};
-use crate::{job::JobId, queue::SharedQueue, settings::Settings};
+use crate::{
+    job::JobId,
+    queue::{DeadLetter, SharedQueue},
+    settings::Settings,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -47,6 +51,7 @@ async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { limit, json } => {
             let letters = queue.dead(0, limit).await.map_err(assemble::queue_failed)?;
+            let letters: Vec<DeadLetter> = letters.into_iter().map(DeadLetter::masked).collect();
             if json {
                 output::json(&letters);
                 return Ok(());

@@ -38,6 +38,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
         priority: job.priority,
         run_at_ms: job.run_at_ms,
         delay_ms: job.delay_ms,
+        owner: job.owner(),
     };
     queue.submit(submission).await.map_err(assemble::queue_failed)?;
     let done = if args.wait {

@@ -14,14 +14,16 @@ use serde_json::{Value, json};
 
 use super::{
     App,
+    access::Access,
     body::{self, Media},
     extract::{PathText, Query},
     problem::Problem,
+    quota,
     submit::{long_permit, stopping},
 };
 use crate::{
-    agents::{self, Analytics, Decision, Execution, Listing, RouteRequest, RouteResult},
-    job::{ErrorCode, JobError, JobId, Meter, in_plain_words},
+    agents::{self, Analytics, Decision, Execution, Listing, RouteRequest, RouteResult, TrailEntry},
+    job::{ErrorCode, JobError, JobId, Meter, Owner, in_plain_words},
     llm::CallContext,
 };
 
@@ -75,23 +77,31 @@ impl Ask {
 /// `POST /v1/agents/route`: the agent for a prompt, or nobody; the agent does not answer it.
 pub(super) async fn route(
     State(app): State<App>,
+    access: Access,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RouteResult>, Problem> {
     Media::json(&headers)?;
     let text = body::read(&headers, body, &app.settings.http).await?;
     let ask = Ask::parse(&text, app.settings.worker.max_prompt_bytes)?;
+    quota::charge(&app, access.owner_name()).await?;
     let _held = long_permit(&app)?;
-    Ok(Json(answered(&app, &ask).await?))
+    Ok(Json(answered(&app, &access, &ask).await?))
 }
 
 /// Who would take `prompt`, with the best `show_top_n` scores.
-pub(super) async fn chosen(app: &App, prompt: &str, show_top_n: usize) -> Result<RouteResult, Problem> {
+pub(super) async fn chosen(
+    app: &App,
+    access: &Access,
+    prompt: &str,
+    show_top_n: usize,
+) -> Result<RouteResult, Problem> {
+    quota::charge(app, access.owner_name()).await?;
     let ask = Ask { prompt: prompt.to_owned(), threshold: None, show_top_n: Some(show_top_n), dry_run: None };
-    answered(app, &ask).await
+    answered(app, access, &ask).await
 }
 
-async fn answered(app: &App, ask: &Ask) -> Result<RouteResult, Problem> {
+async fn answered(app: &App, access: &Access, ask: &Ask) -> Result<RouteResult, Problem> {
     let decision = tokio::select! {
         decision = decide(app, ask) => decision.map_err(undecided)?,
         () = app.closing.cancelled() => return Err(stopping("the server stopped before it had decided: ask again")),
@@ -100,6 +110,7 @@ async fn answered(app: &App, ask: &Ask) -> Result<RouteResult, Problem> {
     let execution = Execution {
         execution_id: decision.record.execution_id.clone(),
         mode: "route".into(),
+        workflow_owner: access.owner_name().map(str::to_owned),
         started_at: decision.trail().first().map(|entry| entry.timestamp.clone()).unwrap_or_default(),
         outcome: if chosen.is_some() { "ok" } else { ErrorCode::NoAgent.as_str() }.into(),
         agent_id: chosen,
@@ -137,7 +148,11 @@ pub(super) struct Handoffs {
 }
 
 /// `GET /v1/handoffs?mode=&limit=`: the latest executions, and what they come to together.
-pub(super) async fn executions(State(app): State<App>, query: Query) -> Result<Json<Handoffs>, Problem> {
+pub(super) async fn executions(
+    State(app): State<App>,
+    access: Access,
+    query: Query,
+) -> Result<Json<Handoffs>, Problem> {
     let mode = query.get("mode").filter(|mode| !mode.is_empty());
     if let Some(other) = mode.filter(|mode| !["route", "tiers", "network", "pool"].contains(mode)) {
         let found: String = other.chars().take(40).collect();
@@ -146,20 +161,39 @@ pub(super) async fn executions(State(app): State<App>, query: Query) -> Result<J
     let limit = query.number("limit", 1, 1000)?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(50);
     let found = app.agents.trails.executions(mode).await;
     let mut handoffs = found.map_err(|error| Problem::store_unavailable(&error.message))?;
+    handoffs.retain(|execution| sees(&access, execution));
     let analytics = agents::analytics(&handoffs);
     handoffs.truncate(limit);
     Ok(Json(Handoffs { handoffs, analytics }))
 }
 
-/// `GET /v1/handoffs/{execution_id}`: every decision of an execution, oldest first.
-pub(super) async fn trail(State(app): State<App>, PathText(id): PathText) -> Result<Json<Value>, Problem> {
+fn sees(access: &Access, execution: &Execution) -> bool {
+    access.sees(execution.workflow_owner.as_deref().and_then(Owner::of).as_ref())
+}
+
+/// The trail of an execution that may be seen. With an owner it must still be among those that are listed.
+pub(super) async fn entries(app: &App, access: &Access, id: &str) -> Result<Vec<TrailEntry>, Problem> {
+    let failed = |error: JobError| Problem::store_unavailable(&error.message);
+    let trails = &app.agents.trails;
     // Execution ids are ours; what could not even be a job's id is none of them.
-    let trail = match JobId::parse(&id) {
-        Ok(_) => app.agents.trails.list(&id).await.map_err(|error| Problem::store_unavailable(&error.message))?,
-        Err(_) => Vec::new(),
-    };
+    let known = JobId::parse(id).is_ok()
+        && (access.sees_all() || {
+            let all = trails.executions(None).await.map_err(failed)?;
+            all.iter().any(|execution| execution.execution_id == id && sees(access, execution))
+        });
+    let trail = if known { trails.list(id).await.map_err(failed)? } else { Vec::new() };
     if trail.is_empty() {
         return Err(Problem::not_found("no handoff has this id: there was none, or its trail is no longer kept"));
     }
+    Ok(trail)
+}
+
+/// `GET /v1/handoffs/{execution_id}`: every decision of an execution, oldest first.
+pub(super) async fn trail(
+    State(app): State<App>,
+    access: Access,
+    PathText(id): PathText,
+) -> Result<Json<Value>, Problem> {
+    let trail = entries(&app, &access, &id).await?;
     Ok(Json(json!({"execution_id": id, "trail": trail})))
 }

@@ -12,19 +12,24 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{App, extract::PathText, problem::Problem};
-use crate::job::{JobId, RawJson};
+use super::{App, access::Access, extract::PathText, problem::Problem};
+use crate::{
+    job::{JobId, RawJson},
+    store::Artifacts,
+};
 
 /// `GET /v1/artifacts/{ref}`: the bytes behind a reference, given whole, percent-encoded or as the bare id.
 pub(super) async fn get(
     State(app): State<App>,
+    access: Access,
     PathText(given): PathText,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let reference = normalise(&given).ok_or_else(|| {
         Problem::not_found("no artifact has that reference: it looks like artifact://<id> or cas://sha256:<hex>")
     })?;
-    let bytes = find(&app, &reference).await?.ok_or_else(|| {
+    let found = if may_see(&app, &access, &reference).await? { find(&app, &reference).await? } else { None };
+    let bytes = found.ok_or_else(|| {
         Problem::not_found(format!("nothing is kept at {reference}: it never was, or its time is over"))
     })?;
     let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -40,6 +45,22 @@ pub(super) async fn get(
         return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
     }
     Ok((fixed, bytes).into_response())
+}
+
+/// Whether what is behind `reference` belongs to a job that may be seen. What an orchestrator keeps belongs to none.
+async fn may_see(app: &App, access: &Access, reference: &str) -> Result<bool, Problem> {
+    if access.sees_all() {
+        return Ok(true);
+    }
+    let Some(id) = reference.strip_prefix("artifact://") else { return Ok(false) };
+    let owner = Artifacts::owner_of(&app.kept.store, id).await;
+    let owner = owner.map_err(|error| Problem::store_unavailable(&error.to_string()))?;
+    if owner.is_some() {
+        return Ok(access.sees(owner.as_ref()));
+    }
+    let Ok(job_id) = JobId::parse(id) else { return Ok(false) };
+    let job = app.queue.job(&job_id).await?;
+    Ok(job.is_some_and(|job| access.sees(job.owner.as_ref())))
 }
 
 async fn find(app: &App, reference: &str) -> Result<Option<Bytes>, Problem> {

@@ -61,13 +61,15 @@ fn unsupported(found: &str) -> Problem {
 }
 
 /// Reads the whole body. One whose announced length is too large is refused unread, one that grows too large
-/// is dropped there, and one that comes too slowly is given up.
+/// is dropped there, and one that comes too slowly is given up. One that announces no length may only be half as
+/// large: all of it has to be held before it can be refused.
 pub(super) async fn read(headers: &HeaderMap, body: Body, settings: &Http) -> Result<Bytes, Problem> {
     let limit = settings.max_body_bytes;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
+    let limit = if announced.is_some() { limit } else { limit / 2 };
     let collected = Limited::new(body, limit).collect();
     match tokio::time::timeout(Duration::from_secs(settings.body_timeout_secs), collected).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -85,7 +87,10 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_large",
-        format!("the body has more than {limit} bytes (http.max_body_bytes): pass large data as input_ref"),
+        format!(
+            "the body has more than {limit} bytes (http.max_body_bytes, and half of it without a Content-Length): \
+             pass large data as input_ref"
+        ),
     )
 }
 
@@ -103,10 +108,16 @@ pub(super) fn with_job_id(message: Bytes) -> Bytes {
     if !starts_object || peek.job_id.is_some_and(|id| id.get() != "null") {
         return message;
     }
+    with_member(&message, "job_id", JobId::random().as_str())
+}
+
+/// The object in `message` with one more member at its end, without touching another byte. Readers of jobs take
+/// the last of two equal members.
+pub(super) fn with_member(message: &Bytes, name: &str, value: &str) -> Bytes {
     let inner = message.trim_ascii_end();
     let inner = inner[..inner.len() - 1].trim_ascii_end();
     let comma = if inner.ends_with(b"{") { "" } else { "," };
-    let tail = format!("{comma}\"job_id\":\"{}\"}}", JobId::random());
+    let tail = format!("{comma}\"{name}\":{}}}", serde_json::Value::from(value));
     [inner, tail.as_bytes()].concat().into()
 }
 

@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{App, extract::PathId, jobs::unknown, problem::Problem, submit::long_permit};
+use super::{App, access::Access, extract::PathId, problem::Problem, submit::long_permit};
 use crate::{
     job::{EventKind, JobId},
     queue::{JobState, StoredEvent},
@@ -29,12 +29,13 @@ const HELLO: &[u8] = b"retry: 2000\n\n";
 /// the job ends. 204 tells a browser that came back after the end to stop asking.
 pub(super) async fn stream(
     State(app): State<App>,
+    access: Access,
     PathId(id): PathId,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let after = last_event_id(&headers)?;
     let permit = long_permit(&app)?;
-    let job = app.queue.job(&id).await?.ok_or_else(|| unknown(&id))?;
+    let job = access.job(&app, &id).await?;
     let first = app.queue.events(&id, after.as_deref(), Duration::ZERO).await?;
     if first.is_empty() && has_ended(job.state) {
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -12,13 +12,17 @@ use serde_json::{Value, json};
 
 use super::{
     App,
+    access::Access,
     extract::{PathId, Query},
     problem::Problem,
+    quota,
     submit::accepted,
 };
 use crate::{
     job::JobId,
-    queue::{CancelOutcome, Decision, DecisionOutcome, JobFilter, JobState, JobView, QueueError, RetryOutcome},
+    queue::{
+        CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobState, JobView, QueueError, RetryOutcome,
+    },
 };
 
 /// Longest page of a list.
@@ -43,9 +47,9 @@ pub(super) const STATES: [JobState; 7] = [
 ];
 
 /// `GET /v1/jobs`: latest first, without their results.
-pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Json<Value>, Problem> {
+pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Json<Value>, Problem> {
     let state = query.get("status").map(state_of).transpose()?;
-    let filter = JobFilter { state, limit: limit(&query)? };
+    let filter = JobFilter { state, limit: limit(&query)?, owner: access.owner() };
     let mut jobs = in_time(app.queue.jobs(&filter)).await?;
     for job in &mut jobs {
         // A page of results could weigh hundreds of megabytes; the job's own page has its result.
@@ -82,8 +86,8 @@ async fn in_time<T>(page: impl Future<Output = Result<Vec<T>, QueueError>>) -> R
 }
 
 /// `GET /v1/jobs/{id}`.
-pub(super) async fn show(State(app): State<App>, PathId(id): PathId) -> Result<Json<JobView>, Problem> {
-    app.queue.job(&id).await?.map(Json).ok_or_else(|| unknown(&id))
+pub(super) async fn show(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Json<JobView>, Problem> {
+    access.job(&app, &id).await.map(Json)
 }
 
 /// No job has this id, or it was long ago.
@@ -92,7 +96,8 @@ pub(super) fn unknown(id: &JobId) -> Problem {
 }
 
 /// `DELETE /v1/jobs/{id}`: asks that the job be cancelled.
-pub(super) async fn cancel(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+pub(super) async fn cancel(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Response, Problem> {
+    access.check(&app, &id).await?;
     match app.queue.cancel(&id).await? {
         CancelOutcome::Accepted => Ok(accepted(&id)),
         CancelOutcome::AlreadyEnded => Err(Problem::conflict(format!("job {id} has ended already"))),
@@ -101,12 +106,14 @@ pub(super) async fn cancel(State(app): State<App>, PathId(id): PathId) -> Result
 }
 
 /// `POST /v1/jobs/{id}/approve`.
-pub(super) async fn approve(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+pub(super) async fn approve(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Response, Problem> {
+    access.check(&app, &id).await?;
     decide(&app, &id, Decision::Approve).await
 }
 
 /// `POST /v1/jobs/{id}/reject`.
-pub(super) async fn reject(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+pub(super) async fn reject(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Response, Problem> {
+    access.check(&app, &id).await?;
     decide(&app, &id, Decision::Reject).await
 }
 
@@ -119,7 +126,9 @@ async fn decide(app: &App, id: &JobId, decision: Decision) -> Result<Response, P
 }
 
 /// `POST /v1/jobs/{id}/retry`: starts an ended job afresh.
-pub(super) async fn retry(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+pub(super) async fn retry(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Response, Problem> {
+    access.check(&app, &id).await?;
+    quota::charge(&app, access.owner_name()).await?;
     match app.queue.retry(&id).await? {
         RetryOutcome::Accepted => Ok(accepted(&id)),
         RetryOutcome::NotEnded => Err(Problem::conflict(format!("job {id} has not ended yet"))),
@@ -128,15 +137,35 @@ pub(super) async fn retry(State(app): State<App>, PathId(id): PathId) -> Result<
 }
 
 /// `GET /v1/dead`: dead letters, latest first.
-pub(super) async fn dead(State(app): State<App>, query: Query) -> Result<Json<Value>, Problem> {
+pub(super) async fn dead(State(app): State<App>, access: Access, query: Query) -> Result<Json<Value>, Problem> {
     let offset = query.number("offset", 0, MAX_OFFSET)?.unwrap_or(0);
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-    let letters = in_time(app.queue.dead(offset, limit(&query)?)).await?;
+    let letters = in_time(letters(&app, &access, offset, limit(&query)?)).await?;
     Ok(Json(json!({"dead": letters})))
 }
 
+/// A page of the dead letters that may be seen, without credentials in them.
+pub(super) async fn letters(
+    app: &App,
+    access: &Access,
+    offset: usize,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, QueueError> {
+    let letters = match access.owner() {
+        None => app.queue.dead(offset, limit).await?,
+        Some(owner) => app.queue.dead_of(&owner, offset, limit).await?,
+    };
+    Ok(letters.into_iter().map(DeadLetter::masked).collect())
+}
+
 /// `POST /v1/dead/{job_id}/retry`.
-pub(super) async fn retry_dead(State(app): State<App>, PathId(id): PathId) -> Result<Response, Problem> {
+pub(super) async fn retry_dead(
+    State(app): State<App>,
+    access: Access,
+    PathId(id): PathId,
+) -> Result<Response, Problem> {
+    access.check_dead(&app, &id).await?;
+    quota::charge(&app, access.owner_name()).await?;
     match app.queue.retry_dead(&id).await? {
         true => Ok(accepted(&id)),
         false => Err(Problem::not_found(format!("no dead letter has the job id {id}"))),

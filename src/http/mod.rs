@@ -3,6 +3,7 @@
 //! Handlers translate between HTTP and the queue, and decide nothing about jobs. Every error is a problem
 //! document; every request passes `guard` first. [`router::routes`](router) lists what there is.
 
+mod access;
 mod agents;
 mod app;
 mod artifacts;
@@ -15,6 +16,7 @@ mod health;
 mod jobs;
 mod openapi;
 mod problem;
+mod quota;
 mod rate;
 mod router;
 mod serve;

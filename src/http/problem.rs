@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -20,7 +22,7 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     details: Option<Box<Map<String, Value>>>,
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
@@ -68,7 +70,15 @@ impl Problem {
     /// Adds the one header that the status asks for: a challenge, or when to try again.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, value));
+        self.header = Some((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// Says after what time to try again, in whole seconds.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        let secs = wait.as_millis().div_ceil(1000).max(1);
+        self.header = HeaderValue::from_str(&secs.to_string()).ok().map(|value| (header::RETRY_AFTER, value));
         self
     }
 
@@ -119,7 +129,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some((name, value)) = self.header {
-            headers.insert(name, HeaderValue::from_static(value));
+            headers.insert(name, value);
         }
         response
     }

@@ -16,9 +16,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     App,
+    access::Access,
     body::{self, Media},
     extract::Query,
     problem::Problem,
+    quota,
 };
 use crate::{
     job::{Job, JobId, JobResult, RawJson},
@@ -32,6 +34,7 @@ const MAX_WAIT_SECS: u64 = 300;
 /// when it comes in time.
 pub(super) async fn submit(
     State(app): State<App>,
+    access: Access,
     query: Query,
     headers: HeaderMap,
     body: Body,
@@ -39,9 +42,11 @@ pub(super) async fn submit(
     let wait = query.number("wait", 0, MAX_WAIT_SECS)?.unwrap_or(0);
     Media::json(&headers)?;
     let raw = body::with_job_id(body::read(&headers, body, &app.settings.http).await?);
-    let job = Job::parse(&raw, &app.settings.job_limits())?;
+    let (job, raw) = access.sign(raw, &app.settings.job_limits())?;
+    access.refuse_taken(&app, &job.job_id).await?;
+    quota::charge(&app, job.workflow_owner.as_deref()).await?;
     let permit = if wait > 0 { Some(long_permit(&app)?) } else { None };
-    let job_id = job.job_id.clone();
+    let (job_id, owner) = (job.job_id.clone(), job.owner());
     app.queue
         .submit(Submission {
             job_id: job.job_id,
@@ -49,6 +54,7 @@ pub(super) async fn submit(
             priority: job.priority,
             run_at_ms: job.run_at_ms,
             delay_ms: job.delay_ms,
+            owner,
         })
         .await?;
     tracing::debug!(%job_id, "job submitted over HTTP");
@@ -56,6 +62,10 @@ pub(super) async fn submit(
         Some(_held) => result_within(&app, &job_id, Duration::from_secs(wait)).await?,
         None => None,
     };
+    // Another may have come in under the same id in the same moment, and been the first to run.
+    if result.is_some() {
+        access.check(&app, &job_id).await?;
+    }
     Ok(match result {
         Some(result) => raw_json(&result),
         None => accepted(&job_id),
@@ -101,6 +111,7 @@ pub(super) fn long_permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
 /// a job document, a form with `prompt`, or nothing where the query has `prompt`.
 pub(super) async fn chat(
     State(app): State<App>,
+    access: Access,
     query: Query,
     headers: HeaderMap,
     body: Body,
@@ -112,7 +123,7 @@ pub(super) async fn chat(
         Media::Json => of_prompt(&query)?,
         Media::Form => of_prompt(&Query::parse(&text)).or_else(|problem| of_prompt(&query).map_err(|_| problem))?,
     };
-    let job = Job::parse(&body::with_job_id(message), &app.settings.job_limits())?;
+    let job = run_here(&app, &access, message).await?;
     let _held = long_permit(&app)?;
     tokio::select! {
         result = (app.run)(job) => Ok(Json(result)),
@@ -120,6 +131,20 @@ pub(super) async fn chat(
             Err(stopping("the server stopped before the job ended: submit it through POST /v1/jobs to survive that"))
         }
     }
+}
+
+/// A job that runs here at once. A token with an owner does not choose its id: what is on record under one that
+/// ran here before belongs to whoever chose it then.
+pub(super) async fn run_here(app: &App, access: &Access, message: Bytes) -> Result<Job, Problem> {
+    let signed = body::with_job_id(message.clone());
+    if !access.sees_all() && signed == message {
+        // Also where it cannot be read: then this says why.
+        Job::parse(&message, &app.settings.job_limits())?;
+        return Err(Problem::bad_request("leave `job_id` out: with this token it is made here"));
+    }
+    let (job, _) = access.sign(signed, &app.settings.job_limits())?;
+    quota::charge(app, job.workflow_owner.as_deref()).await?;
+    Ok(job)
 }
 
 /// 503: the server stopped while a request waited.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::token::Token;
-use super::{Budget, Handoff, JobId, RawJson, Rejected};
+use super::{Budget, Handoff, JobId, Owner, RawJson, Rejected};
 
 /// Bounds on a message, checked before anything in it is interpreted.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +118,12 @@ impl Job {
     /// Reads a message. What cannot be read is [`Rejected`], with the id wherever that much was legible.
     pub fn parse(message: &Bytes, limits: &JobLimits) -> Result<Self, Rejected> {
         read::job(message, limits)
+    }
+
+    /// Whose the job is, where it says so.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        self.workflow_owner.as_deref().and_then(Owner::of)
     }
 
     /// The prompt, or nothing for a ready-made job.

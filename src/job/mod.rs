@@ -8,7 +8,9 @@ mod error;
 mod event;
 mod handoff;
 mod id;
+mod mask;
 mod outcome;
+mod owner;
 mod preview;
 mod raw;
 mod signal;
@@ -20,10 +22,12 @@ pub use error::{ErrorCode, JobError, Rejected};
 pub use event::{Event, EventKind};
 pub use handoff::Handoff;
 pub use id::JobId;
+pub use mask::mask_secrets;
 pub use outcome::{
     Intent, IntentKind, IntentSource, JobResult, Lane, Metadata, PlanOrigin, PlanSource, Status, ToolCallRecord,
     ToolStatus,
 };
+pub use owner::Owner;
 pub use preview::{PatchPreview, Preview};
 pub use raw::RawJson;
 pub use signal::completion_signal;

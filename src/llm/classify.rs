@@ -6,6 +6,7 @@ use super::{
     fault::{Fault, Kind},
     quirks::Field,
 };
+use crate::job::mask_secrets;
 
 /// Longest part of a server's message that is repeated to people.
 const MESSAGE_CHARS: usize = 300;
@@ -205,7 +206,8 @@ fn find_word(text: &str, word: &str) -> Option<usize> {
 fn explain(kind: Kind, status: u16, body: &ErrorBody, model: &str, host: &str) -> String {
     let said = match body.message.trim() {
         "" => String::new(),
-        text => format!(": {}", text.chars().take(MESSAGE_CHARS).collect::<String>()),
+        // A server may repeat the headers of the request.
+        text => format!(": {}", mask_secrets(&text.chars().take(MESSAGE_CHARS).collect::<String>())),
     };
     let at = if status < 300 { format!("{host} failed while answering") } else { format!("{host} answered {status}") };
     match kind {

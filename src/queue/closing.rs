@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{JobState, JobView, stamp};
-use crate::job::{JobId, RawJson};
+use crate::job::{JobId, Owner, RawJson};
 
 /// Everything that is known of a job that ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,7 @@ pub(super) struct Facts {
     pub(super) attempts: u32,
     pub(super) status: String,
     pub(super) lane: Option<String>,
+    pub(super) owner: Option<Owner>,
 }
 
 /// The parts that go around the result text.
@@ -52,7 +53,7 @@ impl Closing {
         let signal = self.signal.as_deref().unwrap_or_default();
         let message = self.message.as_deref().unwrap_or_default();
         let head = format!(
-            "1 {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
+            "1 {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
             f.claim,
             f.intake,
             f.created,
@@ -66,6 +67,7 @@ impl Closing {
             self.event.0,
             self.event.1.len(),
             message.len(),
+            f.owner.as_ref().map_or("-", Owner::as_str),
         );
         Around { head: head.into_bytes(), tail: [signal, &self.event.1, message].concat() }
     }
@@ -123,13 +125,15 @@ impl Facts {
             result: None,
             error: None,
             pending: None,
+            owner: self.owner.clone(),
         }
     }
 
     /// Reads the first line.
     pub(super) fn read(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split(' ').collect();
-        if words.len() != 14 || words[0] != "1" {
+        // Records of before owners were kept have one word less.
+        if !(14..=15).contains(&words.len()) || words[0] != "1" {
             return None;
         }
         Some(Self {
@@ -141,6 +145,7 @@ impl Facts {
             attempts: words[6].parse().ok()?,
             status: words[7].to_owned(),
             lane: Some(words[8].to_owned()).filter(|lane| lane != "-"),
+            owner: words.get(14).filter(|owner| **owner != "-").and_then(|owner| Owner::stored(owner)),
         })
     }
 }
@@ -160,6 +165,7 @@ mod tests {
             attempts: 1,
             status: "failed".into(),
             lane: None,
+            owner: Owner::of("ann b"),
         };
         for (signal, message) in [(None, None), (Some(&b"{}\n"[..]), Some(&b"\xff\n1 2"[..]))] {
             let closing = Closing {

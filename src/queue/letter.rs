@@ -1,10 +1,12 @@
 //! Dead letters.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 
 use super::{DeadLetter, Delivery, stamp};
-use crate::job::{JobError, JobId, Token};
+use crate::job::{JobError, JobId, Owner, Token, mask_secrets};
 
 impl DeadLetter {
     /// A letter about a delivery that came from the list or stream `source`, dated now. An id that can be read
@@ -16,12 +18,45 @@ impl DeadLetter {
             raw: text.map(str::to_owned),
             raw_base64: text.is_none().then(|| BASE64.encode(message)),
             job_id: job_id.cloned().or_else(|| Token::legible_id(message)).map(String::from),
+            workflow_owner: delivery.job.as_ref().ok().and_then(|job| job.workflow_owner.clone()),
             source: source.map(str::to_owned),
             error: error.clone(),
             attempts: delivery.attempt,
             crashes: delivery.crashes,
             failed_at: stamp::now(),
         }
+    }
+
+    /// Whose job it was; nobody's where its message could not be read.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        self.workflow_owner.as_deref().and_then(Owner::of)
+    }
+
+    /// The letter as people get to see it: credentials in its message and its error are hidden. The message itself
+    /// stays as it was received, so that it can go back into the queue.
+    #[must_use]
+    pub fn masked(self) -> Self {
+        let text = match (&self.raw, &self.raw_base64) {
+            (Some(text), _) => Some(mask_secrets(text).into_owned()),
+            (None, Some(_)) => {
+                let message = self.message();
+                let text = String::from_utf8_lossy(&message);
+                // Shown as text only where there is something to hide.
+                match mask_secrets(&text) {
+                    Cow::Owned(clean) => Some(clean),
+                    Cow::Borrowed(_) => None,
+                }
+            }
+            (None, None) => None,
+        };
+        let details = serde_json::to_string(&self.error.details).unwrap_or_default();
+        let error = JobError {
+            message: mask_secrets(&self.error.message).into_owned(),
+            details: serde_json::from_str(&mask_secrets(&details)).unwrap_or_default(),
+            ..self.error
+        };
+        Self { raw_base64: self.raw_base64.filter(|_| text.is_none()), raw: text, error, ..self }
     }
 
     /// The message as it was received.
@@ -66,6 +101,27 @@ mod tests {
             let read: DeadLetter = serde_json::from_slice(&serde_json::to_vec(&letter).unwrap()).unwrap();
             assert_eq!(read, letter);
             assert_eq!(read.message(), message);
+        }
+    }
+
+    #[test]
+    fn what_people_see_has_no_credentials_in_it() {
+        let error = JobError::new(ErrorCode::InvalidJob, "found \"password=canary\"").with_detail("api_key", "canary");
+        for message in [&br#"{"headers":{"authorization":"canary"}}"#[..], b"\xff {\"token\":\"canary\"}"] {
+            let delivery = Delivery {
+                job: Job::parse(&Bytes::from_static(message), &LIMITS),
+                raw: Bytes::from_static(message),
+                source: Source::Local,
+                standing: Standing::Runnable,
+                attempt: 1,
+                crashes: 0,
+                queue_time: Duration::ZERO,
+                approval: None,
+            };
+            let letter = DeadLetter::new(&delivery, None, &error, None);
+            assert_eq!(letter.message(), message);
+            let shown = serde_json::to_string(&letter.masked()).unwrap();
+            assert!(!shown.contains("canary") && !shown.contains("raw_base64"), "{shown}");
         }
     }
 }

@@ -26,7 +26,11 @@ pub use types::{
     StoredEvent, Submission,
 };
 
-use crate::job::{Event, Job, JobId, RawJson, Rejected};
+use crate::job::{Event, Job, JobId, Owner, RawJson, Rejected};
+
+/// Dead letters looked at in one go, and in all, when those of one owner are looked for.
+const LETTERS: usize = 100;
+const MOST_LETTERS: usize = 10_000;
 
 /// A queue as the program holds it.
 pub type SharedQueue = Arc<dyn Queue>;
@@ -82,6 +86,35 @@ pub trait Queue: Send + Sync + 'static {
     /// Dead letters, latest first.
     async fn dead(&self, offset: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError>;
 
+    /// Dead letters of one owner, latest first, among the latest 10 000 of all.
+    async fn dead_of(&self, owner: &Owner, offset: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let mut found = Vec::new();
+        for page in (0..MOST_LETTERS).step_by(LETTERS) {
+            let letters = self.dead(page, LETTERS).await?;
+            let whole = letters.len() == LETTERS;
+            found.extend(letters.into_iter().filter(|letter| letter.owner().as_ref() == Some(owner)));
+            if !whole || found.len() >= offset.saturating_add(limit) {
+                break;
+            }
+        }
+        Ok(found.into_iter().skip(offset).take(limit).collect())
+    }
+
+    /// Whose the dead letters of a job are, latest first.
+    async fn dead_owners(&self, job_id: &JobId) -> Result<Vec<Option<Owner>>, QueueError> {
+        let mut found = Vec::new();
+        for page in (0..).step_by(LETTERS) {
+            let letters = self.dead(page, LETTERS).await?;
+            let whole = letters.len() == LETTERS;
+            let of_job = letters.iter().filter(|letter| letter.job_id.as_deref() == Some(job_id.as_str()));
+            found.extend(of_job.map(DeadLetter::owner));
+            if !whole {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// Puts a dead letter back; false when there is none with that id.
     async fn retry_dead(&self, job_id: &JobId) -> Result<bool, QueueError>;
 
@@ -104,5 +137,5 @@ pub trait Queue: Send + Sync + 'static {
 /// Wraps a raw message as a submission for now.
 #[must_use]
 pub fn immediate(job_id: JobId, raw: Bytes) -> Submission {
-    Submission { job_id, raw, priority: crate::job::Priority::Normal, run_at_ms: None, delay_ms: None }
+    Submission { job_id, raw, priority: crate::job::Priority::Normal, run_at_ms: None, delay_ms: None, owner: None }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{Event, Job, JobError, JobId, Priority, RawJson, Rejected};
+use crate::job::{Event, Job, JobError, JobId, Owner, Priority, RawJson, Rejected};
 
 /// The backend could not be reached, or refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -227,6 +227,7 @@ pub struct Submission {
     pub priority: Priority,
     pub run_at_ms: Option<u64>,
     pub delay_ms: Option<u64>,
+    pub owner: Option<Owner>,
 }
 
 /// Where a job stands.
@@ -279,6 +280,9 @@ pub struct JobView {
     pub error: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<RawJson>,
+    /// Whose it is, for deciding who may see it.
+    #[serde(skip)]
+    pub owner: Option<Owner>,
 }
 
 /// Which jobs are wanted.
@@ -288,6 +292,16 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// At most so many.
     pub limit: usize,
+    /// Only those of this owner.
+    pub owner: Option<Owner>,
+}
+
+impl JobFilter {
+    /// Whether `view` is wanted.
+    pub(super) fn wants(&self, view: &JobView) -> bool {
+        self.state.is_none_or(|state| state == view.state)
+            && self.owner.as_ref().is_none_or(|owner| view.owner.as_ref() == Some(owner))
+    }
 }
 
 /// How a request to cancel went.
@@ -336,6 +350,8 @@ pub struct DeadLetter {
     pub raw_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub workflow_owner: Option<String>,
     /// The list or stream it came from.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source: Option<String>,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use secrecy::ExposeSecret;
 
-use super::{EmbeddingsProvider, Provider, Settings};
+use super::{EmbeddingsProvider, Provider, Settings, tenants};
 
 /// Every fault, one line each, naming the key.
 pub(super) fn faults(settings: &Settings) -> Vec<String> {
@@ -26,11 +26,9 @@ fn http(settings: &Settings, faults: &mut Vec<String>) {
         faults.push(format!("http.bind: must be address:port like 127.0.0.1:8082, found {:?}", settings.http.bind));
         return;
     };
-    if settings.http.token.as_ref().is_some_and(|token| token.expose_secret().trim().is_empty()) {
-        faults.push("http.token: must not be empty: leave it out to run without a token".into());
-    }
+    tenants::faults(&settings.http, faults);
     let open = !is_loopback(address.ip());
-    if open && settings.http.token.is_none() && !settings.http.allow_anonymous {
+    if open && !settings.http.has_tokens() && !settings.http.allow_anonymous {
         faults.push(format!(
             "http.bind: {address} is reachable from other machines: set http.token (AGENT_RUNNER_TOKEN), or http.allow_anonymous: true"
         ));

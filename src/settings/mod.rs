@@ -6,6 +6,7 @@ mod raw;
 mod routing;
 mod secret;
 mod sections;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use sections::{
     Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Service,
     Settings, Store, StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
 };
+pub use tenants::{HttpToken, Quota, Quotas, Role};
 
 /// Everything that is wrong with the configuration, one line each, naming the key.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,17 +128,30 @@ fn interpret(mut tree: Value) -> Result<(Settings, Vec<String>), SettingsError> 
                 let plain = in_plain_words(&message);
                 let told = reread.contains(&path) || plain.contains(", found ");
                 let shown = if told { String::new() } else { format!(", found {slot}") };
-                faults.push(format!("{path}: {plain}{shown}"));
+                faults.push(fault(&path, &format!("{plain}{shown}")));
                 if !remove(&mut tree, &path) {
                     return Err(SettingsError(faults));
                 }
             }
             None => {
-                faults.push(format!("{path}: {}", in_plain_words(&message)));
+                faults.push(fault(&path, &in_plain_words(&message)));
                 return Err(SettingsError(faults));
             }
         }
     }
+}
+
+/// The line about a value that does not fit. A credential that was typed the wrong way is still one: it is not shown.
+fn fault(path: &str, what: &str) -> String {
+    const SECRET: [&str; 6] =
+        ["http.token", "egress.auth_profiles", "orchestrator.headers", "redis.", "store.url", "llm.models"];
+    if SECRET.iter().any(|start| path.starts_with(start)) && !path.ends_with("role") && !path.ends_with("_secs")
+        || path.ends_with("api_key")
+    {
+        let what = what.split(", found").next().unwrap_or_default();
+        return format!("{path}: {what} (what was found is not shown: it may be a secret; put text in quotes)");
+    }
+    format!("{path}: {what}")
 }
 
 /// The key in serde's "unknown field `x`, expected …".

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     routing::{Embeddings, Routing},
     secret::Secret,
+    tenants::{HttpToken, Quotas},
 };
 
 /// Declares a section: a struct whose every field has a default, refuses unknown keys.
@@ -70,6 +71,8 @@ section! {
     Http {
         bind: String = "127.0.0.1:8082".into(),
         token: Option<Secret> = None,
+        /// More tokens, each with a role and, but for admins, an owner.
+        tokens: Vec<HttpToken> = Vec::new(),
         allow_anonymous: bool = false,
         max_body_bytes: usize = 16 << 20,
         header_timeout_secs: u64 = 5,
@@ -395,6 +398,8 @@ section! {
     /// Rules beyond egress.
     Security {
         tainted_effects: String = "approve".into(),
+        /// What each `workflow_owner` may start over HTTP.
+        quotas: Quotas = Quotas::default(),
     }
 }
 

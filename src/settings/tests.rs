@@ -92,6 +92,44 @@ fn an_open_address_needs_a_token() {
 }
 
 #[test]
+fn tokens_are_told_apart_and_each_has_an_owner_or_is_an_admin() {
+    let rows = [
+        ("[{token: a-canary, role: admin}, {token: b, owner: ann, role: submit}, {token: c, owner: ann}]", None),
+        (
+            "[{token: a-canary, role: admin}, {token: ' a-canary ', role: admin}]",
+            Some("http.tokens[1].token: is the same"),
+        ),
+        ("[{token: main-canary, role: admin}]", Some("http.tokens[0].token: is the same")),
+        ("[{token: '  ', role: admin}]", Some("http.tokens[0].token: must not be empty")),
+        ("[{role: admin}]", Some("http.tokens[0].token: must not be empty")),
+        ("[{token: a-canary, role: root}]", Some("http.tokens[0].role: ")),
+        ("[{token: a-canary, owner: ann, role: admin}]", Some("http.tokens[0].owner: an admin")),
+        ("[{token: a-canary, role: submit}]", Some("http.tokens[0].owner: ")),
+        ("[{token: a-canary, owner: '', role: read}]", Some("http.tokens[0].owner: ")),
+        ("[{token: a-canary, owners: ann}]", Some("http.tokens[0].owners: unknown key")),
+    ];
+    for (tokens, fault) in rows {
+        match (load(&format!("http: {{token: main-canary, tokens: {tokens}}}"), &[]), fault) {
+            (Ok(settings), None) => {
+                assert!(settings.http.has_tenants());
+                assert!(!format!("{settings:?}{}", settings.shown()).contains("canary"), "{tokens}");
+            }
+            (Err(error), Some(start)) => {
+                let text = error.to_string();
+                assert!(
+                    text.lines().any(|line| line.starts_with(start)) && !text.contains("canary"),
+                    "{tokens}: {text}"
+                );
+            }
+            (loaded, _) => panic!("{tokens}: {loaded:?}"),
+        }
+    }
+    let listed = load("", &[("AGENT_RUNNER__HTTP__TOKENS", r#"[{"token":"t","role":"admin"}]"#), ("PORT", "1")]);
+    assert!(listed.is_ok_and(|settings| settings.http.has_tokens() && !settings.http.has_tenants()));
+    assert!(load("http: {bind: '0.0.0.0:1', tokens: [{token: t, role: admin}]}", &[]).is_ok());
+}
+
+#[test]
 fn a_missing_variable_is_named() {
     let error = load("redis: {url: 'redis://${NOT_THERE}'}", &[]).unwrap_err();
     assert_eq!(error.0, ["redis.url: the variable NOT_THERE is not set: set it, or write ${NOT_THERE:-default}"]);
@@ -126,6 +164,26 @@ fn a_credential_is_bound_to_hosts_and_has_one_form() {
 fn secrets_do_not_show() {
     let settings = load("llm: {api_key: sk-canary}\nhttp: {token: canary}", &[]).unwrap();
     assert!(!format!("{settings:?}").contains("canary"));
+}
+
+#[test]
+fn a_secret_that_was_typed_the_wrong_way_is_not_shown() {
+    for yaml in [
+        "http: {token: 77001122}",
+        "http: {tokens: [canary-77001122]}",
+        "http: {tokens: [{token: 77001122, role: admin}]}",
+        "http: {tokens: {a: 77001122}}",
+        "llm: {api_key: 77001122}",
+        "llm: {models: [{model: m, api_key: [77001122]}]}",
+        "orchestrator: {headers: {X-Key: 77001122}}",
+        "egress: {auth_profiles: {p: {hosts: [h], bearer: 77001122}}}",
+        "redis: {sentinel_password: 77001122}",
+    ] {
+        let text = load(yaml, &[]).unwrap_err().to_string();
+        assert!(!text.contains("77001122"), "{yaml}: {text}");
+    }
+    let listed = load("", &[("AGENT_RUNNER__HTTP__TOKENS", "canary-77001122")]).unwrap_err().to_string();
+    assert!(listed.starts_with("http.tokens") && !listed.contains("77001122"), "{listed}");
 }
 
 #[test]

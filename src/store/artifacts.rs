@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{SharedStore, StoreError};
+use crate::job::Owner;
 
 /// References `artifact://<id>` and `cas://sha256:<hex>`, readable from any worker of the fleet.
 #[derive(Clone)]
@@ -27,12 +28,38 @@ impl Artifacts {
         Ok(format!("artifact://{id}"))
     }
 
+    /// The same for a job of `owner`: also kept is whose they are.
+    pub async fn put_for(&self, owner: Option<&Owner>, bytes: Bytes) -> Result<String, StoreError> {
+        let reference = self.put(bytes).await?;
+        if let Some(owner) = owner {
+            let mark = Bytes::copy_from_slice(owner.as_str().as_bytes());
+            self.store.put_new(&owner_key(bare(&reference)), mark, self.ttl).await?;
+        }
+        Ok(reference)
+    }
+
+    /// Whose the artifact at `reference` (or of the bare id) is; nothing where it is nobody's or not there.
+    pub async fn owner_of(store: &SharedStore, reference: &str) -> Result<Option<Owner>, StoreError> {
+        let mark = store.get(&owner_key(bare(reference))).await?;
+        Ok(mark.and_then(|mark| Owner::stored(std::str::from_utf8(&mark).ok()?)))
+    }
+
+    /// The store they are in.
+    #[must_use]
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
     /// What `reference` (or the bare id) stands for.
     pub async fn get(&self, reference: &str) -> Result<Option<Bytes>, StoreError> {
         if let Some(bytes) = self.store.get(&key(bare(reference))).await? {
             return Ok(Some(bytes));
         }
-        // An orchestrator keeps its own blobs under the reference itself.
+        self.foreign(reference).await
+    }
+
+    /// What an orchestrator keeps under `reference` itself: its own blobs.
+    pub async fn foreign(&self, reference: &str) -> Result<Option<Bytes>, StoreError> {
         for foreign in [format!("cas:{reference}"), format!("cas:{}", bare(reference))] {
             if let Some(bytes) = self.store.foreign(&foreign).await? {
                 return Ok(Some(bytes));
@@ -44,6 +71,10 @@ impl Artifacts {
 
 fn key(id: &str) -> String {
     format!("artifacts:{id}")
+}
+
+fn owner_key(id: &str) -> String {
+    format!("artifact-owners:{id}")
 }
 
 /// A reference without its scheme.

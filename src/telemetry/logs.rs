@@ -86,7 +86,9 @@ impl<W: Write> Write for EscapingWriter<W> {
 
 impl<W> EscapingWriter<W> {
     fn passes(&self, c: char) -> bool {
-        !c.is_control() || c == '\t' || (c == '\u{1b}' && self.ansi)
+        // Line and paragraph separators end a line for some readers; marks of direction make one read otherwise.
+        let steers = matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        (!c.is_control() && !steers) || c == '\t' || (c == '\u{1b}' && self.ansi)
     }
 }
 

@@ -48,13 +48,13 @@ fn logged(ansi: bool, write: impl FnOnce()) -> String {
 
 #[test]
 fn a_value_can_neither_start_a_line_nor_steer_a_terminal() {
-    let hostile = "a\r\nERROR forged \u{1b}[2J\u{7}\u{9b}31m\u{0}end";
+    let hostile = "a\r\nERROR forged \u{1b}[2J\u{7}\u{9b}31m\u{0}\u{2028}\u{202e}end";
     for ansi in [false, true] {
         let text = logged(ansi, || tracing::info!(job_id = hostile, "took {hostile}"));
         assert_eq!(text.lines().count(), 1, "{text:?}");
         assert!(text.ends_with('\n') && text.contains("forged") && text.contains("end"), "{text:?}");
         assert!(!text.contains("\u{1b}[2J"), "{text:?}");
-        assert!(!text.contains(['\r', '\u{7}', '\u{9b}', '\0']), "{text:?}");
+        assert!(!text.contains(['\r', '\u{7}', '\u{9b}', '\0', '\u{2028}', '\u{202e}']), "{text:?}");
     }
 }
 

@@ -85,7 +85,7 @@ impl ExecutePipeline {
     /// First data of the plan: what the call names, else what the job has.
     async fn input(&self, named: Option<&str>, context: &ToolContext<'_>) -> Result<Option<RawJson>, JobError> {
         match named {
-            Some(reference) => self.sources.rows(reference).await.map(Some),
+            Some(reference) => self.sources.rows(reference, context.job).await.map(Some),
             None => Ok(context.data.cloned()),
         }
     }
@@ -100,7 +100,7 @@ impl ExecutePipeline {
         };
         for need in plan.needs() {
             if let NeedKind::InputRef(reference) = &need.kind {
-                let rows = self.sources.rows(reference).await.map_err(|error| placed(error, need))?;
+                let rows = self.sources.rows(reference, context.job).await.map_err(|error| placed(error, need))?;
                 fetched.inputs.add(need.id, rows.into());
             }
         }

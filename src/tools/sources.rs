@@ -2,32 +2,42 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    job::{ErrorCode, Job, JobError, JobId, RawJson},
+    job::{ErrorCode, Job, JobError, JobId, Owner, RawJson},
     queue::SharedQueue,
-    store::{Artifacts, outage},
+    store::{Artifacts, StoreError, outage},
 };
 
 /// Resolves references: artifacts first, then the results that the queue keeps.
 pub struct Sources {
     artifacts: Artifacts,
     queue: Option<SharedQueue>,
+    /// Whether a job finds only what belongs to its owner.
+    apart: bool,
 }
 
 impl Sources {
     /// Sources over the artifacts and, where there is a queue, its results.
     #[must_use]
     pub fn new(artifacts: Artifacts, queue: Option<SharedQueue>) -> Self {
-        Self { artifacts, queue }
+        Self { artifacts, queue, apart: false }
+    }
+
+    /// With `apart`, a job of an owner finds the artifacts and results of that owner only. What an orchestrator keeps
+    /// (`cas:…`) is for all, and a job of nobody finds everything.
+    #[must_use]
+    pub fn keep_apart(self, apart: bool) -> Self {
+        Self { apart, ..self }
     }
 
     /// The first data of a job: its `input_ref`, else its `data`, else the last previous result that has any.
     pub async fn first_data(&self, job: &Job) -> Result<Option<RawJson>, JobError> {
         if let Some(reference) = &job.input_ref {
-            return self.rows(reference).await.map(Some);
+            return self.rows(reference, job).await.map(Some);
         }
         if job.data.is_some() {
             return Ok(job.data.clone());
@@ -37,16 +47,16 @@ impl Sources {
                 return Ok(previous.data.clone());
             }
             let Some(reference) = &previous.result_ref else { continue };
-            if let Some(document) = self.document(reference).await? {
+            if let Some(document) = self.document(reference, job).await? {
                 return Ok(Some(rows_of(document)));
             }
         }
         Ok(None)
     }
 
-    /// The data behind `reference`: of a result document its `data`.
-    pub async fn rows(&self, reference: &str) -> Result<RawJson, JobError> {
-        self.document(reference).await?.map(rows_of).ok_or_else(|| {
+    /// The data behind `reference`, as `job` may have it: of a result document its `data`.
+    pub async fn rows(&self, reference: &str, job: &Job) -> Result<RawJson, JobError> {
+        self.document(reference, job).await?.map(rows_of).ok_or_else(|| {
             JobError::new(
                 ErrorCode::InvalidPipeline,
                 format!("nothing is stored at {reference:?}: it may have expired; run the job that made it again"),
@@ -55,19 +65,32 @@ impl Sources {
         })
     }
 
-    /// What is stored behind `reference`, as it is.
-    pub async fn document(&self, reference: &str) -> Result<Option<RawJson>, JobError> {
+    /// What is stored behind `reference`, as it is and as far as `job` may have it.
+    pub async fn document(&self, reference: &str, job: &Job) -> Result<Option<RawJson>, JobError> {
         let what = || format!("{reference:?} could not be read");
-        if let Some(bytes) = self.artifacts.get(reference).await.map_err(|e| e.for_job(&what()))? {
+        let owner = if self.apart { job.owner() } else { None };
+        if let Some(bytes) = self.stored(reference, owner.as_ref()).await.map_err(|e| e.for_job(&what()))? {
             return RawJson::parse(bytes).map(Some).map_err(|e| {
                 JobError::new(ErrorCode::PipelineFailed, format!("what is stored at {reference:?} is not JSON: {e}"))
             });
         }
         let id = reference.strip_prefix("artifact://").unwrap_or(reference);
         let (Some(queue), Ok(id)) = (&self.queue, JobId::parse(id)) else { return Ok(None) };
-        let result = queue.result(&id, Duration::ZERO).await;
+        let result = match &owner {
+            None => queue.result(&id, Duration::ZERO).await,
+            Some(_) => queue.job(&id).await.map(|view| view.filter(|view| view.owner == owner)?.result),
+        };
         let result = result.map_err(|e| outage(true, format!("{}: {e}", what())))?;
         Ok(result.and_then(|document| member(&document, Member::Result)))
+    }
+}
+
+impl Sources {
+    async fn stored(&self, reference: &str, owner: Option<&Owner>) -> Result<Option<Bytes>, StoreError> {
+        if owner.is_some() && Artifacts::owner_of(self.artifacts.store(), reference).await?.as_ref() != owner {
+            return self.artifacts.foreign(reference).await;
+        }
+        self.artifacts.get(reference).await
     }
 }
 
@@ -101,8 +124,6 @@ fn member(document: &RawJson, which: Member) -> Option<RawJson> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::{job::JobLimits, store::MemoryStore};
 
@@ -144,9 +165,27 @@ mod tests {
             .put(Bytes::from_static(br#"{"status":"success","data":[{"id":1}],"row_count":1}"#))
             .await
             .unwrap();
-        assert_eq!(sources.rows(&reference).await.unwrap().as_str(), r#"[{"id":1}]"#);
-        let error = sources.rows("artifact://gone").await.unwrap_err();
+        let anybody = job(r#""data":[]"#);
+        assert_eq!(sources.rows(&reference, &anybody).await.unwrap().as_str(), r#"[{"id":1}]"#);
+        let error = sources.rows("artifact://gone", &anybody).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidPipeline);
         assert!(error.message.contains("artifact://gone"));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_apart_is_found_by_its_owner_and_by_jobs_of_nobody() {
+        let (sources, artifacts) = sources();
+        let sources = sources.keep_apart(true);
+        let owned = artifacts.put_for(Owner::of("ann b").as_ref(), Bytes::from_static(b"[1]")).await.unwrap();
+        let nobodys = artifacts.put(Bytes::from_static(b"[1]")).await.unwrap();
+        let mut found = Vec::new();
+        for owner in ["ann b", "bob", ""] {
+            let job = job(&format!(r#""workflow_owner":"{owner}""#));
+            let disguised = owned.replace("artifact://", "cas://");
+            for reference in [&owned, &disguised, &nobodys] {
+                found.push(sources.rows(reference, &job).await.is_ok());
+            }
+        }
+        assert_eq!(found, [true, true, false, false, false, false, true, true, true]);
     }
 }

@@ -136,7 +136,7 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     let times = Times { attempt, queue, waited: clock.waited(), execution: started.elapsed() };
     let columns = notes.columns.take();
     let document = conclude::result(job, outcome, notes, meter.spend(), times);
-    match runner.keep_large(document).await {
+    match runner.keep_large(job, document).await {
         Ok(document) => {
             runner.remember(job, &document).await;
             runner.learn(job, &document, columns).await;

@@ -132,11 +132,12 @@ impl Runner {
     }
 
     /// Gives a result its reference; one too large for the result document is kept as an artifact.
-    async fn keep_large(&self, mut document: JobResult) -> Result<JobResult, JobError> {
+    async fn keep_large(&self, job: &Job, mut document: JobResult) -> Result<JobResult, JobError> {
         let Some(result) = &document.result else { return Ok(document) };
         document.result_ref = Some(if result.len() > self.settings.results.inline_max_bytes {
             let bytes: Bytes = result.bytes().clone();
-            self.artifacts.put(bytes).await.map_err(|e| e.for_job("the result could not be kept"))?
+            let kept = self.artifacts.put_for(job.owner().as_ref(), bytes).await;
+            kept.map_err(|e| e.for_job("the result could not be kept"))?
         } else {
             // The result document itself is the artifact: the queue keeps it beside the result key.
             format!("artifact://{}", document.job_id)

@@ -39,7 +39,7 @@ impl Runner {
             return Ok(Some(data));
         }
         let Some(reference) = session.and_then(Session::last_rows) else { return Ok(None) };
-        match self.sources.rows(reference).await {
+        match self.sources.rows(reference, job).await {
             Err(gone) if gone.code == ErrorCode::InvalidPipeline => Ok(None),
             rows => rows.map(Some),
         }
@@ -65,7 +65,9 @@ impl Runner {
         let has_rows = document.lane == Some(Lane::Execute) && document.result.is_some() && !job.dry_run;
         let rows_ref = match (&document.result_ref, &document.result) {
             (Some(reference), _) if has_rows => Some(reference.clone()),
-            (None, Some(result)) if has_rows => Some(self.artifacts.put(result.bytes().clone()).await?),
+            (None, Some(result)) if has_rows => {
+                Some(self.artifacts.put_for(job.owner().as_ref(), result.bytes().clone()).await?)
+            }
             _ => None,
         };
         let last = document.metadata.tool_calls.iter().rev().find(|call| call.status == ToolStatus::Ok);

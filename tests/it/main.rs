@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 mod agents_elsewhere;
 mod bad_input;
+mod canary;
 #[path = "../chaos/rows/mod.rs"]
 mod chaos_rows;
 mod chaos_short;
@@ -14,6 +15,7 @@ mod handoff;
 mod handoff_examples;
 mod handoff_fleet;
 mod handoff_rows;
+mod http_abuse;
 mod http_agents;
 mod http_chat;
 mod http_guard;
@@ -21,9 +23,11 @@ mod http_health;
 mod http_jobs;
 mod http_redis;
 mod http_serve;
+mod http_tenants;
 mod intent;
 mod lanes;
 mod lease_model;
+mod limited_user;
 mod llm_budget;
 mod llm_errors;
 mod llm_fleet;
@@ -47,6 +51,7 @@ mod pipeline_fetch;
 mod planner_loop;
 mod promoted;
 mod queue_conformance;
+mod queue_owners;
 mod queue_redis;
 mod queue_servers;
 mod queue_service;

@@ -313,7 +313,10 @@ async fn ten_thousand_jobs_that_are_due_at_once_are_all_taken() {
             let job_id = JobId::parse(&format!("j{n}")).unwrap();
             let raw = json!({"job_id": job_id.as_str(), "prompt": "p"}).to_string().into();
             let priority = agent_runner::job::Priority::Normal;
-            queue.submit(Submission { job_id, raw, priority, run_at_ms: None, delay_ms: Some(1) }).await.unwrap();
+            queue
+                .submit(Submission { job_id, raw, priority, run_at_ms: None, delay_ms: Some(1), owner: None })
+                .await
+                .unwrap();
         }
     };
     futures::stream::iter(0..10_000).for_each_concurrent(200, submit).await;

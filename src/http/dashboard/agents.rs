@@ -4,7 +4,7 @@ use askama::Template;
 use axum::{body::Body, extract::State, http::HeaderMap};
 
 use super::{
-    super::{App, agents as api, body, extract::Query, submit::long_permit},
+    super::{App, access::Access, agents as api, body, extract::Query, submit::long_permit},
     graph::{Edge, Graph, Node, draw},
     page::{Fault, Page, encoded},
 };
@@ -54,6 +54,7 @@ pub(super) async fn show(State(app): State<App>) -> Page<impl Template> {
 /// `POST /ui/agents`: tries a sentence. No agent answers it.
 pub(super) async fn route(
     State(app): State<App>,
+    access: Access,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Page<impl Template>, Fault> {
@@ -63,7 +64,7 @@ pub(super) async fn route(
         return Ok(Page(page(&app, prompt, None)));
     }
     let _held = long_permit(&app)?;
-    let result = api::chosen(&app, &prompt, SCORES).await?;
+    let result = api::chosen(&app, &access, &prompt, SCORES).await?;
     Ok(Page(page(&app, prompt, Some(tried(&result)))))
 }
 

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
 
 use super::{
-    super::{App, body, extract::Query, problem::Problem},
+    super::{App, access::Access, body, extract::Query, jobs::letters, problem::Problem, quota},
     overview::in_time,
     page::{Fault, Page, back_to, job_path},
 };
@@ -33,7 +33,10 @@ struct Letter {
 struct Dead {
     nav: &'static str,
     letters: Vec<Letter>,
-    total: u64,
+    /// How many there are, for those who may see them all.
+    total: Option<u64>,
+    /// Whether the one who looks may change anything.
+    acts: bool,
     /// Where the page before and the next begin, where there are such.
     newer: Option<usize>,
     older: Option<usize>,
@@ -60,18 +63,24 @@ fn letter(letter: DeadLetter) -> Letter {
 }
 
 /// `GET /ui/dead?offset=`.
-pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Page<impl Template>, Fault> {
+pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Page<impl Template>, Fault> {
     let offset = query.number("offset", 0, 1_000_000)?.unwrap_or(0);
     let offset = usize::try_from(offset).unwrap_or(0);
-    let found = in_time(app.queue.dead(offset, PAGE)).await?;
-    let total = in_time(app.queue.stats()).await?.dead;
+    let found = in_time(letters(&app, &access, offset, PAGE)).await?;
+    let total = if access.sees_all() { Some(in_time(app.queue.stats()).await?.dead) } else { None };
     let older = (found.len() == PAGE).then_some(offset + PAGE);
     let newer = (offset > 0).then(|| offset.saturating_sub(PAGE));
-    Ok(Page(Dead { nav: "dead", letters: found.into_iter().map(letter).collect(), total, newer, older }))
+    let letters = found.into_iter().map(letter).collect();
+    Ok(Page(Dead { nav: "dead", letters, total, acts: access.acts(), newer, older }))
 }
 
 /// `POST /ui/dead`: `action` is `retry` or `discard`, `id` as often as there are letters to do it to.
-pub(super) async fn act(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Fault> {
+pub(super) async fn act(
+    State(app): State<App>,
+    access: Access,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
     let form = Query::parse(&body::read(&headers, body, &app.settings.http).await?);
     let discard = match form.get("action") {
         Some("retry") => false,
@@ -80,9 +89,11 @@ pub(super) async fn act(State(app): State<App>, headers: HeaderMap, body: Body) 
     };
     let ids: Vec<JobId> = form.all("id").filter_map(|id| JobId::parse(id).ok()).collect();
     for id in &ids {
+        access.check_dead(&app, id).await?;
         if discard {
             app.queue.discard_dead(Some(id)).await?;
         } else {
+            quota::charge(&app, access.owner_name()).await?;
             app.queue.retry_dead(id).await?;
         }
     }

@@ -4,12 +4,12 @@ use askama::Template;
 use axum::extract::State;
 
 use super::{
-    super::{App, extract::PathText, problem::Problem},
+    super::{App, access::Access, agents::entries, extract::PathText},
     graph::{Edge, Graph, Node, draw},
     page::{Fault, Page, duration},
     shown::pretty,
 };
-use crate::{agents::TrailEntry, job::JobId};
+use crate::agents::TrailEntry;
 
 struct Entry {
     at: String,
@@ -30,14 +30,12 @@ struct Handoff {
 }
 
 /// `GET /ui/handoffs/{execution_id}`.
-pub(super) async fn show(State(app): State<App>, PathText(id): PathText) -> Result<Page<impl Template>, Fault> {
-    let trail = match JobId::parse(&id) {
-        Ok(_) => app.agents.trails.list(&id).await.map_err(|error| Problem::store_unavailable(&error.message))?,
-        Err(_) => Vec::new(),
-    };
-    if trail.is_empty() {
-        return Err(Problem::not_found("no handoff has this id: there was none, or its trail is no longer kept").into());
-    }
+pub(super) async fn show(
+    State(app): State<App>,
+    access: Access,
+    PathText(id): PathText,
+) -> Result<Page<impl Template>, Fault> {
+    let trail = entries(&app, &access, &id).await?;
     Ok(Page(Handoff { nav: "agents", id, graph: way(&trail), entries: trail.iter().map(entry).collect() }))
 }
 

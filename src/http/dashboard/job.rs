@@ -5,10 +5,13 @@ use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
 
 use super::{
     super::{
-        App, body,
+        App,
+        access::Access,
+        body,
         extract::{PathId, Query},
         jobs::unknown,
         problem::Problem,
+        quota,
     },
     outcome::{Outcome, PatchView, patch_view},
     overview::in_time,
@@ -44,6 +47,8 @@ struct JobPage {
     prompt: String,
     ended: bool,
     waits: bool,
+    /// Whether the one who looks may change anything.
+    acts: bool,
     pending: Option<PatchView>,
     pending_text: String,
     calls: Vec<Call>,
@@ -51,8 +56,13 @@ struct JobPage {
 }
 
 /// `GET /ui/jobs/{id}`.
-pub(super) async fn show(State(app): State<App>, PathId(id): PathId) -> Result<Page<impl Template>, Fault> {
-    let view = in_time(app.queue.job(&id)).await?.ok_or_else(|| unknown(&id))?;
+pub(super) async fn show(
+    State(app): State<App>,
+    access: Access,
+    PathId(id): PathId,
+) -> Result<Page<impl Template>, Fault> {
+    let view = in_time(app.queue.job(&id)).await?.filter(|view| access.sees(view.owner.as_ref()));
+    let view = view.ok_or_else(|| unknown(&id))?;
     let job = in_time(app.queue.ended_job(&id)).await?.and_then(Result::ok);
     let workflow = job.as_ref().and_then(|job| job.current_workflow.as_ref()?.to_value().ok());
     let result = view.result.as_ref().and_then(|result| result.to_value().ok());
@@ -72,6 +82,7 @@ pub(super) async fn show(State(app): State<App>, PathId(id): PathId) -> Result<P
         completed: text(&view.completed_at),
         prompt: job.as_ref().map(|job| job.prompt_text().to_owned()).unwrap_or_default(),
         ended: matches!(view.state, JobState::Completed | JobState::Failed | JobState::Cancelled),
+        acts: access.acts(),
         waits: view.state == JobState::AwaitingApproval,
         pending_text: pending.as_ref().map(super::shown::pretty).unwrap_or_default(),
         pending: pending.as_ref().and_then(|pending| patch_view(pending, workflow.as_ref())),
@@ -96,14 +107,21 @@ async fn calls(app: &App, id: &JobId) -> Vec<Call> {
     calls
 }
 
+async fn retried(app: &App, access: &Access, id: &JobId) -> Result<RetryOutcome, Fault> {
+    quota::charge(app, access.owner_name()).await?;
+    Ok(app.queue.retry(id).await?)
+}
+
 /// `POST /ui/jobs/{id}`: `action` is `cancel`, `retry`, `approve` or `reject`.
 pub(super) async fn act(
     State(app): State<App>,
+    access: Access,
     PathId(id): PathId,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
     let form = Query::parse(&body::read(&headers, body, &app.settings.http).await?);
+    access.check(&app, &id).await?;
     let late = || Problem::conflict(format!("job {id} is no longer in a state for that: look at it again"));
     let action = form.get("action").unwrap_or_default();
     match action {
@@ -112,7 +130,7 @@ pub(super) async fn act(
             CancelOutcome::AlreadyEnded => return Err(late().into()),
             CancelOutcome::Unknown => return Err(unknown(&id).into()),
         },
-        "retry" => match app.queue.retry(&id).await? {
+        "retry" => match retried(&app, &access, &id).await? {
             RetryOutcome::Accepted => {}
             RetryOutcome::NotEnded => return Err(late().into()),
             RetryOutcome::Unknown => return Err(unknown(&id).into()),

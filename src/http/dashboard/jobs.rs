@@ -7,7 +7,7 @@ use axum::{
 };
 
 use super::{
-    super::{App, extract::Query, jobs::STATES},
+    super::{App, access::Access, extract::Query, jobs::STATES},
     overview::in_time,
     page::{Fault, Page, back_to, between, job_path},
 };
@@ -64,17 +64,17 @@ struct Jobs {
 }
 
 /// `GET /ui/jobs?status=&limit=&q=`. A whole id leads to its page; a part of one narrows the list.
-pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Response, Fault> {
+pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Response, Fault> {
     let search = query.get("q").unwrap_or_default().trim().to_owned();
     if let Ok(id) = JobId::parse(&search)
-        && in_time(app.queue.job(&id)).await?.is_some()
+        && in_time(app.queue.job(&id)).await?.is_some_and(|job| access.sees(job.owner.as_ref()))
     {
         return Ok(back_to(&job_path(&search)));
     }
     let state = STATES.into_iter().find(|state| query.get("status") == Some(state.as_str()));
     let wanted = query.get("limit").and_then(|text| text.parse().ok());
     let limit = wanted.filter(|wanted| LENGTHS.contains(wanted)).unwrap_or(LENGTHS[0]);
-    let found = in_time(app.queue.jobs(&JobFilter { state, limit })).await?;
+    let found = in_time(app.queue.jobs(&JobFilter { state, limit, owner: access.owner() })).await?;
     let mut jobs = lines(&found);
     jobs.retain(|job| job.id.contains(&search) || job.error.contains(&search));
     let page = Jobs {

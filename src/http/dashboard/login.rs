@@ -1,7 +1,7 @@
-//! Signing in: where `http.token` is set, a browser trades it for a cookie that no script can read.
+//! Signing in: where there are tokens, a browser trades one for a cookie that no script can read.
 //!
 //! The cookie says until when it holds, and carries a code over that time which only somebody who knows the token
-//! can make (HMAC-SHA-256). So it holds at every replica, over restarts, and no longer than the token.
+//! can make (HMAC-SHA-256): whose token that is, is whose session it is. So it holds at every replica, over restarts, and no longer than the token.
 
 use askama::Template;
 use axum::{
@@ -11,13 +11,12 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::{
-    super::{App, body, extract::Query, problem::Problem},
-    page::{Fault, encoded, html},
+    super::{App, access::Access, body, extract::Query, problem::Problem},
+    page::{Fault, encoded, html, is_page},
 };
 use crate::settings::Http;
 
@@ -41,23 +40,20 @@ pub(in crate::http) fn is_open(path: &str) -> bool {
 
 /// Whether the request is for a page, which asks to sign in where a program is told that its token is missing.
 pub(in crate::http) fn sign_in_first(request: &Request) -> Option<Response> {
-    let path = request.uri().path();
-    let page = path == "/" || path.starts_with("/ui/");
-    page.then(|| {
+    is_page(request.uri().path()).then(|| {
         let next = request.uri().path_and_query().map_or("/", |whole| whole.as_str());
         Redirect::to(&format!("/ui/login?next={}", encoded(next))).into_response()
     })
 }
 
-/// Whether the request carries a cookie of ours that still holds.
-pub(in crate::http) fn is_signed_in(headers: &HeaderMap, settings: &Http) -> bool {
-    let Some(token) = &settings.token else { return false };
+/// What the cookie of the request allows, where it is one of ours that still holds.
+pub(in crate::http) fn signed_in(headers: &HeaderMap, settings: &Http) -> Option<Access> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let Some((_, value)) = pairs.find(|(name, _)| *name == COOKIE) else { return false };
-    let Some((until, code)) = value.split_once('.') else { return false };
-    let fresh = until.parse::<i64>().is_ok_and(|until| until > now());
-    fresh && bool::from(code.as_bytes().ct_eq(code_of(token.expose_secret().trim(), until).as_bytes()))
+    let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
+    let (until, code) = value.split_once('.')?;
+    until.parse::<i64>().ok().filter(|until| *until > now())?;
+    Access::of_first(settings, |token| bool::from(code.as_bytes().ct_eq(code_of(token, until).as_bytes())))
 }
 
 /// The code over the end of a session.
@@ -93,15 +89,16 @@ fn ours(next: &str) -> &str {
 pub(super) async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Fault> {
     let form = Query::parse(&body::read(&headers, body, &app.settings.http).await?);
     let next = ours(form.get("next").unwrap_or("/"));
-    let Some(token) = &app.settings.http.token else { return Ok(Redirect::to(next).into_response()) };
+    if !app.settings.http.has_tokens() {
+        return Ok(Redirect::to(next).into_response());
+    }
     let given = form.get("token").unwrap_or_default().trim();
-    let token = token.expose_secret().trim();
-    if !bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(token))) {
+    if given.is_empty() || Access::of_token(given, &app.settings.http).is_none() {
         return Ok(page(next, true));
     }
     let until = (now() + HOLDS_SECS).to_string();
     let secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-    let cookie = format!("{until}.{}; Max-Age={HOLDS_SECS}", code_of(token, &until));
+    let cookie = format!("{until}.{}; Max-Age={HOLDS_SECS}", code_of(given, &until));
     Ok((set_cookie(&cookie, secure)?, Redirect::to(next)).into_response())
 }
 
@@ -134,7 +131,7 @@ mod tests {
     fn a_cookie_holds_until_its_time_and_for_its_token_only() {
         let until = (now() + 60).to_string();
         let good = format!("{until}.{}", code_of("s3cret", &until));
-        assert!(is_signed_in(&with_cookie(&good), &settings()));
+        assert!(signed_in(&with_cookie(&good), &settings()).is_some());
         let past = (now() - 1).to_string();
         let later = (now() + 99).to_string();
         for bad in [
@@ -145,9 +142,9 @@ mod tests {
             until,
             String::new(),
         ] {
-            assert!(!is_signed_in(&with_cookie(&bad), &settings()), "{bad}");
+            assert!(signed_in(&with_cookie(&bad), &settings()).is_none(), "{bad}");
         }
-        assert!(!is_signed_in(&with_cookie(&good), &Http::default()));
+        assert!(signed_in(&with_cookie(&good), &Http::default()).is_none());
     }
 
     #[test]

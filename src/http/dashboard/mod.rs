@@ -22,7 +22,8 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::App;
 
-pub(super) use login::{is_open, is_signed_in, sign_in_first};
+pub(super) use login::{is_open, sign_in_first, signed_in};
+pub(super) use page::told;
 
 /// Path patterns of the pages and what answers them.
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<App>)> {

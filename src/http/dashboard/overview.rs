@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
 
 use super::{
-    super::{App, body, extract::Query, problem::Problem},
+    super::{App, access::Access, body, extract::Query, problem::Problem},
     chart::{self, Chart},
     jobs::{Line, lines},
     page::{Fault, Page, back_to, count, duration},
@@ -23,6 +23,8 @@ const FEW: usize = 5;
 #[template(path = "overview.html")]
 struct Overview {
     nav: &'static str,
+    /// Whether the one who looks may see the work of everybody; else only jobs of their own are shown.
+    fleet: bool,
     /// Name, number, and what it means.
     tiles: Vec<(&'static str, String, &'static str)>,
     paused: bool,
@@ -34,25 +36,30 @@ struct Overview {
 }
 
 /// `GET /`.
-pub(super) async fn show(State(app): State<App>, query: Query) -> Result<Page<impl Template>, Fault> {
+pub(super) async fn show(State(app): State<App>, access: Access, query: Query) -> Result<Page<impl Template>, Fault> {
     let stats = in_time(app.queue.stats()).await?;
+    let fleet = access.sees_all();
     let day = query.get("range") == Some("day");
-    let few = |state| JobFilter { state: Some(state), limit: FEW };
+    let few = |state| JobFilter { state: Some(state), limit: FEW, owner: access.owner() };
     let waiting = match stats.awaiting_approval {
         0 => Vec::new(),
         _ => in_time(app.queue.jobs(&few(JobState::AwaitingApproval))).await?,
     };
     let failed = in_time(app.queue.jobs(&few(JobState::Failed))).await?;
-    let charts = chart::all(&app.series, day).await.map_err(|e| Problem::store_unavailable(&e.to_string()))?;
+    let charts = match fleet {
+        true => chart::all(&app.series, day).await.map_err(|e| Problem::store_unavailable(&e.to_string()))?,
+        false => Vec::new(),
+    };
     Ok(Page(Overview {
         nav: "overview",
-        tiles: tiles(&stats),
+        fleet,
+        tiles: if fleet { tiles(&stats) } else { Vec::new() },
         paused: stats.paused,
         day,
         charts,
         waiting: lines(&waiting),
         failed: lines(&failed),
-        dead: stats.dead,
+        dead: if fleet { stats.dead } else { 0 },
     }))
 }
 

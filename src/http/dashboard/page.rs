@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::{
+    extract::Request,
     http::{StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -72,6 +73,16 @@ impl From<QueueError> for Fault {
     fn from(error: QueueError) -> Self {
         Self(Problem::from(error))
     }
+}
+
+/// A refusal: as a page where one was asked for, else as a problem document.
+pub(in crate::http) fn told(request: &Request, problem: Problem) -> Response {
+    if is_page(request.uri().path()) { Fault(problem).into_response() } else { problem.into_response() }
+}
+
+/// Whether a path is that of a page.
+pub(super) fn is_page(path: &str) -> bool {
+    path == "/" || path.starts_with("/ui/")
 }
 
 /// Leads back after a form was carried out.

@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        App, body,
+        App,
+        access::Access,
+        body,
         extract::Query,
+        quota,
         submit::{long_permit, stopping},
     },
     outcome::Outcome,
@@ -47,7 +50,12 @@ pub(super) async fn form() -> Page<impl Template> {
 }
 
 /// `POST /ui/playground`.
-pub(super) async fn run(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Page<impl Template>, Fault> {
+pub(super) async fn run(
+    State(app): State<App>,
+    access: Access,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Page<impl Template>, Fault> {
     let form = Query::parse(&body::read(&headers, body, &app.settings.http).await?);
     let field = |name| form.get(name).unwrap_or_default().trim().to_owned();
     let mut page = Playground {
@@ -59,9 +67,10 @@ pub(super) async fn run(State(app): State<App>, headers: HeaderMap, body: Body) 
         problem: None,
         outcome: None,
     };
-    match job(&page, &app) {
+    match job(&page, &app, &access) {
         Err(problem) => page.problem = Some(problem),
         Ok(job) => {
+            quota::charge(&app, job.workflow_owner.as_deref()).await?;
             let _held = long_permit(&app)?;
             let workflow = job.current_workflow.as_ref().and_then(|workflow| workflow.to_value().ok());
             let result = tokio::select! {
@@ -76,7 +85,7 @@ pub(super) async fn run(State(app): State<App>, headers: HeaderMap, body: Body) 
 }
 
 /// The job of a form; what is wrong with it in one sentence.
-fn job(page: &Playground, app: &App) -> Result<Job, String> {
+fn job(page: &Playground, app: &App, access: &Access) -> Result<Job, String> {
     let mut document = json!({ "prompt": page.prompt, "dry_run": page.dry_run });
     for (name, member, text) in [("the rows", "data", &page.data), ("the workflow", "current_workflow", &page.workflow)]
     {
@@ -86,5 +95,6 @@ fn job(page: &Playground, app: &App) -> Result<Job, String> {
         }
     }
     let message = body::with_job_id(RawJson::of(&document).bytes().clone());
-    Job::parse(&message, &app.settings.job_limits()).map_err(|rejected| rejected.error.message)
+    let signed = access.sign(message, &app.settings.job_limits());
+    signed.map(|(job, _)| job).map_err(|problem| problem.detail().to_owned())
 }

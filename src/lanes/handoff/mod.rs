@@ -221,6 +221,7 @@ impl Handoffs {
                 execution_id: began.execution_id.clone(),
                 mode: mode.as_str().into(),
                 job_id: job.job_id.to_string(),
+                workflow_owner: job.workflow_owner.clone(),
                 started_at: began.at.clone(),
                 ..Execution::default()
             },

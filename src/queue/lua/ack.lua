@@ -3,7 +3,7 @@
 -- ARGV 1 group (empty for a list), then per claim: claim, job id (may be empty)
 -- Returns how many were still held.
 local n = (#ARGV - 1) / 2
-local claims, ids, ended = {}, {}, {}
+local claims, ids, ended, owners = {}, {}, {}, {}
 for i = 1, n do
   claims[i] = ARGV[i * 2]
   ids[i] = ARGV[i * 2 + 1]
@@ -24,10 +24,14 @@ redis.call('HDEL', KEYS[2], unpack(claims))
 local records = redis.call('HMGET', KEYS[3], unpack(ids))
 for i = 1, n do
   -- The record may already belong to another delivery of the same id.
-  if records[i] and records[i]:sub(-#claims[i] - 1) == ':' .. claims[i] then ended[#ended + 1] = ids[i] end
+  if records[i] and records[i]:sub(-#claims[i] - 1) == ':' .. claims[i] then
+    ended[#ended + 1] = ids[i]
+    owners[#owners + 1] = ids[i] .. ' owner'
+  end
 end
 if #ended > 0 then
   redis.call('HDEL', KEYS[3], unpack(ended))
+  redis.call('HDEL', KEYS[3], unpack(owners))
   if redis.call('EXISTS', KEYS[4]) == 1 then redis.call('HDEL', KEYS[4], unpack(ended)) end
 end
 return held

@@ -15,7 +15,7 @@ end
 redis.call('HDEL', KEYS[2], ARGV[1])
 local record = redis.call('HGET', KEYS[3], ARGV[2])
 if record and record:sub(-#ARGV[1] - 1) == ':' .. ARGV[1] then
-  redis.call('HDEL', KEYS[3], ARGV[2])
+  redis.call('HDEL', KEYS[3], ARGV[2], ARGV[2] .. ' owner')
   redis.call('HDEL', KEYS[4], ARGV[2])
 end
 redis.call('LPUSH', KEYS[5], ARGV[3])

@@ -74,13 +74,17 @@ if stream then
   end
 end
 call('HDEL', KEYS[2], unpack(claims))
-local records, ended = call('HMGET', KEYS[3], unpack(ids)), {}
+local records, ended, owners = call('HMGET', KEYS[3], unpack(ids)), {}, {}
 for i, claim in ipairs(claims) do
   -- The record may already belong to another delivery of the same id.
-  if records[i] and records[i]:sub(-#claim - 1) == ':' .. claim then ended[#ended + 1] = ids[i] end
+  if records[i] and records[i]:sub(-#claim - 1) == ':' .. claim then
+    ended[#ended + 1] = ids[i]
+    owners[#owners + 1] = ids[i] .. ' owner'
+  end
 end
 if #ended > 0 then
   call('HDEL', KEYS[3], unpack(ended))
+  call('HDEL', KEYS[3], unpack(owners))
   if call('EXISTS', KEYS[4]) == 1 then call('HDEL', KEYS[4], unpack(ended)) end
 end
 return out

@@ -3,6 +3,7 @@
 -- ARGV 1 job id  2 the message, or its envelope  3 RPUSH or LPUSH, or DELAY  4 due ms (with DELAY: "@" absolute or relative)
 --      5 id in the delayed set  6 length of the recent list  7 channel to wake workers on
 --      8 "afresh" where a record that stands is that of the ended job, whose claim is about to be acknowledged
+--      9 whose job it is (may be empty)
 -- Returns 1.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -21,6 +22,8 @@ else
   redis.call('PUBLISH', ARGV[7], 'wake')
 end
 if new then
+  if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. ' owner', ARGV[9])
+  else redis.call('HDEL', KEYS[1], ARGV[1] .. ' owner') end
   redis.call('LPUSH', KEYS[2], ARGV[1])
   redis.call('LTRIM', KEYS[2], 0, ARGV[6] - 1)
 end

@@ -66,6 +66,7 @@ impl Shared {
                     attempts: delivery.attempt,
                     status: status.as_str().to_owned(),
                     lane: lane.map(|lane| lane.as_str().to_owned()),
+                    owner: delivery.job.as_ref().ok().and_then(Job::owner),
                 };
                 let closing = Closing {
                     facts,

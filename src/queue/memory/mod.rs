@@ -96,9 +96,11 @@ impl Shared {
     }
 
     fn requeue(&self, job_id: &JobId, message: Bytes) -> Result<(), QueueError> {
+        let owner = Job::parse(&message, &self.limits).ok().and_then(|job| job.owner());
         let mut state = self.state.lock();
         state.forget(job_id);
         state.enlist(job_id, JobState::Queued);
+        state.own(job_id, owner);
         state.push(Message { waited: true, ..Message::fresh(message) }, Priority::Normal)?;
         state.record(job_id, Event::new(EventKind::Queued), self.events_max_len);
         drop(state);
@@ -156,6 +158,7 @@ impl Queue for MemoryQueue {
             state.push(message, job.priority)?;
             state.enlist(&job.job_id, JobState::Queued);
         }
+        state.own(&job.job_id, job.owner);
         state.record(&job.job_id, Event::new(EventKind::Queued), self.shared.events_max_len);
         drop(state);
         self.shared.news.notify_waiters();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    job::{Event, Job, JobId, JobLimits, Priority, RawJson, Rejected},
+    job::{Event, Job, JobId, JobLimits, Owner, Priority, RawJson, Rejected},
     queue::{
         Approval, DeadLetter, DecisionOutcome, Delivery, JobFilter, JobState, JobView, Lease, LeaseBackend, LeaseEnd,
         QueueError, QueueStats, Source, Standing, StoredEvent, closing::Closing, count, stamp,
@@ -48,6 +48,7 @@ struct Live {
     started: Option<u64>,
     attempts: u32,
     claim: Option<String>,
+    owner: Option<Owner>,
 }
 
 /// A claimed message.
@@ -142,9 +143,22 @@ impl State {
     /// Notes that a job lives, in `state` and held by nobody.
     pub(super) fn enlist(&mut self, job_id: &JobId, state: JobState) {
         let created = stamp::now_ms();
-        let live =
-            self.live.entry(job_id.clone()).or_insert(Live { state, created, started: None, attempts: 0, claim: None });
+        let live = self.live.entry(job_id.clone()).or_insert(Live {
+            state,
+            created,
+            started: None,
+            attempts: 0,
+            claim: None,
+            owner: None,
+        });
         (live.state, live.claim) = (state, None);
+    }
+
+    /// Notes whose a job is that lives and is not taken yet.
+    pub(super) fn own(&mut self, job_id: &JobId, owner: Option<Owner>) {
+        if let Some(live) = self.live.get_mut(job_id).filter(|live| live.owner.is_none() && live.claim.is_none()) {
+            live.owner = owner;
+        }
     }
 
     /// Takes up to `max` messages that may be taken now.
@@ -178,7 +192,10 @@ impl State {
         let (stop, why) = (CancellationToken::new(), Arc::new(OnceLock::new()));
         let started = stamp::now_ms();
         let (standing, created) = match &job_id {
-            Some(job_id) => self.register(job_id, &claim, message.attempts + 1, started),
+            Some(job_id) => {
+                let owner = job.as_ref().ok().and_then(Job::owner);
+                self.register(job_id, owner, &claim, message.attempts + 1, started)
+            }
             None => (Standing::Runnable, started),
         };
         let queue_time = message.ready.elapsed();
@@ -199,7 +216,14 @@ impl State {
     }
 
     /// Notes who runs a job, and says whether it may run.
-    fn register(&mut self, job_id: &JobId, claim: &str, attempts: u32, now: u64) -> (Standing, u64) {
+    fn register(
+        &mut self,
+        job_id: &JobId,
+        owner: Option<Owner>,
+        claim: &str,
+        attempts: u32,
+        now: u64,
+    ) -> (Standing, u64) {
         if let Some(closing) = self.ended.get(job_id) {
             return (Standing::Duplicate, closing.facts.created);
         }
@@ -209,6 +233,7 @@ impl State {
             started: None,
             attempts: 0,
             claim: None,
+            owner: None,
         });
         if live.claim.is_some() || matches!(live.state, JobState::Scheduled | JobState::AwaitingApproval) {
             return (Standing::Duplicate, live.created);
@@ -219,6 +244,7 @@ impl State {
             started: Some(now),
             attempts,
             claim: Some(claim.to_owned()),
+            owner,
         };
         let standing = if self.cancelled.contains(job_id) { Standing::Cancelled } else { Standing::Runnable };
         (standing, live.created)
@@ -373,15 +399,14 @@ impl State {
             result: None,
             error: None,
             pending: self.parked.get(job_id).map(|(_, pending)| pending.clone()),
+            owner: live.owner.clone(),
         })
     }
 
     pub(super) fn views(&self, filter: &JobFilter) -> Vec<JobView> {
         let all = self.live.keys().chain(self.ended.keys());
-        let mut views: Vec<JobView> = all
-            .filter_map(|id| self.view(id, false))
-            .filter(|view| filter.state.is_none_or(|state| state == view.state))
-            .collect();
+        let mut views: Vec<JobView> =
+            all.filter_map(|id| self.view(id, false)).filter(|view| filter.wants(view)).collect();
         views.sort_by(|a, b| b.created_at.cmp(&a.created_at));
         views.truncate(filter.limit);
         views

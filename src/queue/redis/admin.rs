@@ -12,13 +12,18 @@ use super::{
     scripts,
 };
 use crate::{
-    job::{Event, EventKind, Job, JobId, Priority},
+    job::{Event, EventKind, Job, JobId, Owner, Priority},
     queue::{CancelOutcome, DeadLetter, Decision, DecisionOutcome, QueueError, RetryOutcome, Submission, stamp},
     settings::PopSide,
 };
 
 /// Dead letters read at a time while one is looked for.
 const PAGE: isize = 200;
+
+/// An owner as the scripts take it: nobody is an empty text.
+pub(super) fn mark(owner: Option<&Owner>) -> &str {
+    owner.map_or("", Owner::as_str)
+}
 
 impl Core {
     fn first_intake(&self) -> Result<&Intake, QueueError> {
@@ -47,7 +52,7 @@ impl Core {
         };
         let mut call = scripts::SUBMIT.on(&[&keys.jobs, &keys.recent, target, &keys.delayed, &keys.bodies]);
         call.arg(job.job_id.as_str()).arg(text).arg(how).arg(due.as_deref().unwrap_or("0"));
-        call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control);
+        call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control).arg("").arg(mark(job.owner.as_ref()));
         let mut answers = self.work.run(&[self.queued_event(&job.job_id), call]).await?;
         let _: u8 = read(answers.pop())?;
         if due.is_some() {
@@ -138,6 +143,7 @@ impl Core {
         let mut call = scripts::SUBMIT.on(&[&keys.jobs, &keys.recent, &keys.ready, &keys.delayed, &keys.bodies]);
         call.arg(job_id.as_str()).arg(Envelope::fresh(&message, WAITED)).arg("RPUSH").arg(0);
         call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control).arg("afresh");
+        call.arg(mark(closing.facts.owner.as_ref()));
         let mut answers = self.work.run(&[self.queued_event(job_id), call]).await?;
         let _: u8 = read(answers.pop())?;
         Ok(RetryOutcome::Accepted)
@@ -220,7 +226,7 @@ impl Core {
             }
             let mut call = scripts::REVIVE.on(&[dead, &keys.ready, &keys.jobs, &keys.recent]);
             call.arg(&text[..]).arg([format!(":{WAITED}::0:").as_bytes(), &message[..]].concat());
-            call.arg(job_id.as_str()).arg(RECENT).arg(&self.names.control);
+            call.arg(job_id.as_str()).arg(RECENT).arg(&self.names.control).arg(mark(letter.owner().as_ref()));
             let mut answers = self.work.run(&[self.queued_event(job_id), call]).await?;
             if read(answers.pop())? {
                 return Ok(true);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
+    admin::mark,
     core::{Core, RECENT},
     envelope::{Envelope, NO_TOKEN, WAITED},
     failpoint,
@@ -320,6 +321,8 @@ pub(super) async fn standings(
     note.arg(now).arg(RECENT);
     for (i, id) in known.iter().zip(&ids) {
         note.arg(id.as_str()).arg(&taken[*i].claim).arg(taken[*i].attempt());
+        let owner = taken[*i].job.as_ref().ok().and_then(Job::owner);
+        note.arg(mark(owner.as_ref()));
     }
     let closing: Vec<String> = ids.iter().map(|id| core.names.closing(id)).collect();
     let mut commands = vec![note];

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{core::Core, envelope::WAITED, failpoint, held::Held, link::Backoff, stages};
 use crate::{
-    job::{Event, JobError, JobId},
+    job::{Event, Job, JobError, JobId},
     queue::{
         DeadLetter, Delivery, End, Finished, LeaseBackend, LeaseEnd, QueueError,
         closing::{Closing, Facts},
@@ -284,6 +284,7 @@ impl Core {
                     attempts: delivery.attempt,
                     status: status.as_str().to_owned(),
                     lane: lane.map(|lane| lane.as_str().to_owned()),
+                    owner: delivery.job.as_ref().ok().and_then(Job::owner),
                 };
                 let keep = delivery.raw.len() <= self.config.keep_job_bytes;
                 Work::Close(Box::new(Closing {

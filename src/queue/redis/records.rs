@@ -12,7 +12,7 @@ use super::{
     stream,
 };
 use crate::{
-    job::{Job, JobId, RawJson, Rejected},
+    job::{Job, JobId, Owner, RawJson, Rejected},
     queue::{
         JobFilter, JobState, JobView, QueueError,
         closing::{Closing, Facts},
@@ -25,7 +25,8 @@ const PAGE: usize = 200;
 /// Bytes of a closing record read for a list of jobs: enough for all of a failed one.
 const GLANCE: usize = 16 << 10;
 
-/// `state:created:started:attempts:claim`, as the scripts write it. The claim is also the name of the body of
+/// `state:created:started:attempts:claim`, as the scripts write it; the field `<job id> owner` beside it says
+/// whose the job is, where it is anybody's. The claim is also the name of the body of
 /// a job that waits (`S`, `A`).
 pub(super) struct Record {
     state: char,
@@ -33,17 +34,20 @@ pub(super) struct Record {
     started: Option<u64>,
     attempts: u32,
     claim: String,
+    owner: Option<Owner>,
 }
 
 impl Record {
-    fn read(text: &str) -> Option<Self> {
+    /// Reads a record and, from the field beside it, whose job it is.
+    fn read((text, owner): (Option<String>, Option<String>)) -> Option<Self> {
+        let text = text?;
         let mut parts = text.splitn(5, ':');
         let state = parts.next()?.chars().next()?;
         let mut number = || parts.next().map(|part| part.parse::<u64>().ok());
         let (created, started, attempts) = (number()?, number()?, number()?);
         let claim = parts.next()?.to_owned();
         let attempts = attempts.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        Some(Self { state, created, started, attempts, claim })
+        Some(Self { state, created, started, attempts, claim, owner: owner.as_deref().and_then(Owner::stored) })
     }
 
     fn view(&self, job_id: &JobId, state: JobState, pending: Option<RawJson>) -> JobView {
@@ -58,6 +62,7 @@ impl Record {
             result: None,
             error: None,
             pending,
+            owner: self.owner.clone(),
         }
     }
 }
@@ -82,11 +87,9 @@ impl Core {
 
     /// The record of a job that lives, and where.
     pub(super) async fn record(&self, job_id: &JobId) -> Result<Option<(usize, Record)>, QueueError> {
-        let ask = |keys: &Intake| cmd("HGET").arg(&keys.jobs).arg(job_id.as_str()).take();
-        let asks: Vec<_> = self.names.intakes.iter().map(ask).collect();
+        let asks: Vec<_> = self.names.intakes.iter().map(|keys| ask(keys, job_id)).collect();
         for (intake, answer) in self.work.run(&asks).await?.into_iter().enumerate() {
-            let text: Option<String> = read(Some(answer))?;
-            if let Some(record) = text.and_then(|text| Record::read(&text)) {
+            if let Some(record) = Record::read(read(Some(answer))?) {
                 return Ok(Some((intake, record)));
             }
         }
@@ -107,7 +110,7 @@ impl Core {
         let mut found = Vec::new();
         for ids in self.recent().await?.chunks(PAGE) {
             let views = self.page(ids).await?;
-            found.extend(views.into_iter().filter(|view| filter.state.is_none_or(|state| state == view.state)));
+            found.extend(views.into_iter().filter(|view| filter.wants(view)));
             if found.len() >= filter.limit {
                 break;
             }
@@ -143,7 +146,7 @@ impl Core {
         let mut calls: Vec<Cmd> = Vec::new();
         for id in ids {
             calls.push(cmd("GETRANGE").arg(self.names.closing(id)).arg(0).arg(GLANCE - 1).take());
-            calls.extend(self.names.intakes.iter().map(|keys| cmd("HGET").arg(&keys.jobs).arg(id.as_str()).take()));
+            calls.extend(self.names.intakes.iter().map(|keys| ask(keys, id)));
         }
         let mut answers = self.work.run(&calls).await?.into_iter();
         let (mut views, mut live) = (Vec::new(), Vec::new());
@@ -151,8 +154,8 @@ impl Core {
             let text: Vec<u8> = read(answers.next())?;
             let mut record = None;
             for (intake, answer) in answers.by_ref().take(self.names.intakes.len()).enumerate() {
-                let text: Option<String> = read(Some(answer))?;
-                record = record.or(text.and_then(|text| Some((id.clone(), intake, Record::read(&text)?))));
+                let found = Record::read(read(Some(answer))?);
+                record = record.or(found.map(|found| (id.clone(), intake, found)));
             }
             match glance(id, text.into()) {
                 Some(view) => views.push(view),
@@ -188,6 +191,11 @@ impl Core {
         }
         Ok(views)
     }
+}
+
+/// Asks for the record of a job, and whose it is.
+fn ask(keys: &Intake, job_id: &JobId) -> Cmd {
+    cmd("HMGET").arg(&keys.jobs).arg(job_id.as_str()).arg(format!("{job_id} owner")).take()
 }
 
 /// An ended job from the beginning of its closing record: whole where that is short, else without its error.

@@ -103,7 +103,10 @@ impl Rig {
 
     pub async fn submit(&self, id: &str, priority: Priority, delay_ms: Option<u64>) {
         let raw = json!({"job_id": id, "prompt": "p"}).to_string().into();
-        self.queue.submit(Submission { job_id: job(id), raw, priority, run_at_ms: None, delay_ms }).await.unwrap();
+        self.queue
+            .submit(Submission { job_id: job(id), raw, priority, run_at_ms: None, delay_ms, owner: None })
+            .await
+            .unwrap();
     }
 
     /// Claims until a job comes.

@@ -4,7 +4,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, channel},
+    },
     time::Duration,
 };
 
@@ -19,6 +22,7 @@ pub struct Service {
     /// Where its HTTP side listens.
     pub http: SocketAddr,
     log: Receiver<Value>,
+    said: Arc<Mutex<String>>,
 }
 
 impl Service {
@@ -30,9 +34,23 @@ impl Service {
         service
     }
 
+    /// The same with at most so many open files.
+    pub fn start_with_files(files: u32, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), PROGRAM]);
+        let mut service = Self::spawn_as(alone(shell, env), args);
+        let ready = service.wait_for_log("ready");
+        service.http = text_of(&ready, "bind").parse().unwrap();
+        service
+    }
+
     /// Starts it and waits for nothing: it may die before it is ready.
     pub fn spawn(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut child = program(env)
+        Self::spawn_as(program(env), args)
+    }
+
+    fn spawn_as(mut program: Command, args: &[&str]) -> Self {
+        let mut child = program
             .arg("serve")
             .args(args)
             .env("AGENT_RUNNER__HTTP__BIND", "127.0.0.1:0")
@@ -45,12 +63,18 @@ impl Service {
         let (send, log) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         // Reading to the end keeps the child from ever waiting on a full pipe.
+        let said = Arc::new(Mutex::new(String::new()));
+        let all = said.clone();
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
+                let mut all = all.lock().unwrap();
+                all.push_str(&line);
+                all.push('\n');
+                drop(all);
                 let _ = send.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
             }
         });
-        Self { child, http: SocketAddr::from(([127, 0, 0, 1], 0)), log }
+        Self { child, http: SocketAddr::from(([127, 0, 0, 1], 0)), log, said }
     }
 
     /// Waits for a log line with this message and gives it.
@@ -63,6 +87,18 @@ impl Service {
                 Err(error) => panic!("no log line {message:?} ({error}); seen: {seen:#?}"),
             }
         }
+    }
+
+    /// Everything it has written to standard error.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// The most memory it ever had, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// The address of a path of its HTTP side.
@@ -110,9 +146,14 @@ pub fn signal(pid: u32, name: &str) {
     assert!(status.success(), "kill -{name} {pid}");
 }
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_agent-runner");
+
 /// The program with nothing of this environment but what it needs to start.
 fn program(env: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agent-runner"));
+    alone(Command::new(PROGRAM), env)
+}
+
+fn alone(mut command: Command, env: &[(&str, &str)]) -> Command {
     command.env_clear().current_dir(std::env::temp_dir()).envs(env.iter().copied());
     command
 }

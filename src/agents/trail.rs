@@ -127,6 +127,11 @@ impl Trail {
         &self.id
     }
 
+    /// The moment of what follows.
+    pub(super) fn now(&self) -> &str {
+        &self.now
+    }
+
     /// Sets the moment of what follows.
     pub(super) fn tick(&mut self, now: &str) {
         now.clone_into(&mut self.now);

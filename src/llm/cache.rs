@@ -84,6 +84,10 @@ impl ChatModel for Cached {
             return Ok(reply);
         }
         let reply = self.inner.chat(request, context).await?;
+        // What has to be mended is no answer to the next one who asks.
+        if !reply.is_sound() {
+            return Ok(reply);
+        }
         // Told again, it costs nothing.
         let kept = ChatReply { tokens: Tokens::default(), ..reply.clone() };
         if let Ok(bytes) = serde_json::to_vec(&kept) {

@@ -14,7 +14,7 @@ use crate::{
         analytics::TierFigures,
         registry::{Agent, Registry, Tier},
         run::{AgentRun, RunBounds, Seat, may_pass_to_another},
-        stage::{Made, Stage, Timed, reasoned},
+        stage::{Made, Stage, Step, Timed, reasoned},
         trail::{Trail, TrailEntry, TrailKind},
     },
     job::{ErrorCode, Event as JobEvent, EventKind, Handoff, JobError},
@@ -186,7 +186,7 @@ impl TierPlay<'_> {
         entry.duration_ms = asked.ms;
         if let Some(figures) = figures.last_mut() {
             figures.complexity_score = said.and_then(|said| said.complexity_score);
-            figures.tokens += stint.tokens.total();
+            figures.tokens += stint.all_tokens();
             figures.cost_usd += stint.cost_usd;
         }
         self.stepped(escalation, decision, (level, &who), trail, figures);
@@ -209,7 +209,7 @@ impl TierPlay<'_> {
         let step = format!("ask:{}:evaluate:{}", self.stage.scope, escalation.level());
         let asked = self
             .stage
-            .paid(&step, trail, async {
+            .recorded(Step::Paid(&step), trail, async {
                 match self.stage.model.chat(&request, &quiet).await {
                     Err(error) if may_pass_to_another(&error) => Ok(Err(error)),
                     Err(error) => Err(reasoned(error)),
@@ -251,7 +251,7 @@ impl TierPlay<'_> {
         entry.tokens = Some(stint.tokens);
         entry.duration_ms = stint.ms;
         if let Some(figures) = figures.last_mut() {
-            figures.tokens += stint.tokens.total();
+            figures.tokens += stint.all_tokens();
             figures.cost_usd += stint.cost_usd;
         }
         if let Err(error) = &product

@@ -264,7 +264,8 @@ impl Handoffs {
         let kit = self.toolbox.kit(registry, agents, &self.tools, &frame.around.tool_context).await?;
         made.warnings.extend(kit.warnings);
         let (pools, bounds) = (self.pools.clone(), self.options.agent);
-        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), kit.tools.clone(), pools, bounds);
+        let (own, errands) = (kit.tools.clone(), made.errands());
+        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), own, pools, bounds, errands);
         let mut tools = kit.tools;
         let asks = registry.asks(&ToolRef::BuiltIn(delegate.spec().name.clone()));
         tools.push(Gate::before(Arc::new(delegate), asks));

@@ -47,4 +47,4 @@ pub use session::{Conversation, Conversations};
 pub use solo::{PoolResult, choose, pool, solo};
 pub use stage::{Made, Stage, WallClock};
 pub use tiers::{TierPlay, TierReport, TiersResult, ladder};
-pub use trail::{MAX_EXECUTIONS, Trail, TrailEntry, TrailKind, TrailStore, now};
+pub use trail::{MAX_EXECUTIONS, Trail, TrailEntry, TrailKind, TrailStore, now, stop_reason};

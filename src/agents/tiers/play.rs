@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     TierReport,
     escalation::{Action, Escalation, Event, Ladder},
-    read::{Evaluation, Product},
+    read::{Evaluation, Missing, Product},
     words::{self, Task},
 };
 use crate::{
@@ -242,7 +242,7 @@ impl TierPlay<'_> {
         let mut run = AgentRun::new(self.bounds, self.seat(tier, agent), &self.task().to_execute(escalation));
         let played = stage.play(&mut run, trail, made).await;
         let stint = std::mem::take(&mut made.stint);
-        let product = played.and_then(|text| Product::read(&text).ok_or_else(|| nothing(level)));
+        let product = played.and_then(|text| Product::read(&text).map_err(|missing| failed(level, missing)));
         let entry = trail.add(TrailKind::Execute);
         entry.agent_id = Some(run.seat().agent.clone());
         entry.tier_level = Some(level);
@@ -326,7 +326,12 @@ impl TierPlay<'_> {
     }
 }
 
-fn nothing(level: u32) -> JobError {
-    let message = format!("tier {level} answered with nothing");
-    JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false).with_detail("reason", "empty_answer")
+/// The reply is on record: another attempt would read the same.
+fn failed(level: u32, missing: Missing) -> JobError {
+    let (reason, what) = match missing {
+        Missing::Empty => ("empty_answer", "nothing"),
+        Missing::NoResult => ("no_result", "JSON that has no `result`"),
+    };
+    let message = format!("tier {level} answered with {what}");
+    JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false).with_detail("reason", reason)
 }

@@ -331,7 +331,7 @@ async fn calls_that_cannot_be_read_go_back_to_the_model_and_their_neighbours_are
     assert_eq!(result["result"]["answer"], "One row.", "{result}");
     // Every request is a model call of the run: nothing is asked again in silence.
     assert_eq!((&result["result"]["model_calls"], &result["metadata"]["llm_calls"]), (&json!(3), &json!(3)));
-    assert!(result["metadata"]["warnings"][0].as_str().unwrap().contains("answered with nothing"), "{result}");
+    assert!(result["metadata"]["warnings"].to_string().contains("billing answered with nothing"), "{result}");
     let made = result["metadata"]["tool_calls"].as_array().unwrap();
     assert_eq!(made.iter().map(|call| &call["status"]).collect::<Vec<_>>(), ["error", "ok"]);
     let told = model.requests()[1].json()["messages"].clone();

@@ -113,10 +113,7 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     if lease.ended() == Some(LeaseEnd::Lost) {
         return None;
     }
-    let outcome = match outcome {
-        Err(error) => Err(handoff::cut_off(&mut notes.record, error).await),
-        ended => ended,
-    };
+    let outcome = handoff::cut_off(&mut notes.record, outcome).await;
     let left = clock.left();
     if let (Some(after), Err(error)) = (deferral::wait(&outcome, left), &outcome)
         && put_off(journal, &clock, &meter, after, error).await

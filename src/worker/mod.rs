@@ -112,8 +112,7 @@ impl Runner {
             around.clock = around.clock.resumed(elapsed);
         };
         let columns = notes.columns.take();
-        let end = match end {
-            Err(error) => Err(handoff::cut_off(&mut notes.record, error).await),
+        let end = match handoff::cut_off(&mut notes.record, end).await {
             Ok(LaneEnd::Parked(_)) => Err(JobError::new(
                 ErrorCode::InvalidJob,
                 "what requires approval needs the queue, where it can wait: submit the job, or ask for a dry_run of a change",

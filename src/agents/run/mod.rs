@@ -4,6 +4,7 @@
 //! swaps the seat and keeps the conversation. The state is serialisable: it can be kept, resumed and replayed.
 
 mod bounds;
+mod note;
 mod seat;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod view;
 use serde::{Deserialize, Serialize};
 
 pub use bounds::{RunBounds, Scope};
+pub use note::{Handoff, Note};
 pub use seat::{Door, Seat, TransferWords};
 
 use crate::{
@@ -74,62 +76,6 @@ pub struct Target {
     pub to: String,
     /// Whether it is a pool.
     pub pool: bool,
-}
-
-/// A transfer that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Handoff {
-    /// Who passed control.
-    pub from: String,
-    /// Who has it now.
-    pub to: String,
-    /// Why, where the model said so.
-    pub reason: Option<String>,
-}
-
-/// Something that the audit trail wants to know.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Note {
-    /// Control was passed.
-    Transfer {
-        /// From whom, to whom, why.
-        handoff: Handoff,
-        /// The pool it went through.
-        pool: Option<String>,
-    },
-    /// A transfer was asked for that cannot be made.
-    Refused {
-        /// Who asked.
-        agent: String,
-        /// What the model is told.
-        why: String,
-    },
-    /// An agent failed and the next one of its pool took over.
-    Fallback {
-        /// Who failed.
-        from: String,
-        /// Who goes on.
-        to: String,
-        /// With what.
-        error: JobError,
-    },
-    /// An agent answered with nothing and was asked once more.
-    Nudged {
-        /// Who.
-        agent: String,
-    },
-    /// An agent asked for more calls at once than are made.
-    TooMany {
-        /// Who.
-        agent: String,
-        /// How many.
-        asked: usize,
-    },
-    /// The conversation went along without its tools, because no summary came.
-    NoSummary {
-        /// Why not.
-        why: String,
-    },
 }
 
 /// What the run waits for.
@@ -256,11 +202,15 @@ impl AgentRun {
         self.turns.saturating_add(self.elsewhere)
     }
 
-    /// Model calls that are left to the run.
+    /// Model calls that are left to the run itself.
+    fn left(&self) -> u32 {
+        self.bounds.max_turns.saturating_sub(self.turns).min(self.left_in_all())
+    }
+
+    /// Model calls that are left to the run and all that it delegates.
     #[must_use]
-    pub fn left(&self) -> u32 {
-        let in_all = self.bounds.max_in_all.saturating_sub(self.model_calls());
-        self.bounds.max_turns.saturating_sub(self.turns).min(in_all)
+    pub fn left_in_all(&self) -> u32 {
+        self.bounds.max_in_all.saturating_sub(self.model_calls())
     }
 
     /// Counts the model calls of what the last call delegated.

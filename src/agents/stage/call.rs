@@ -13,6 +13,7 @@ use crate::{
     },
     job::{ErrorCode, EventKind, JobError, RawJson, Tokens, ToolCallRecord, ToolStatus},
     llm::ToolCall,
+    queue::failpoint,
     settings::limits,
     telemetry::{names, spans},
     tools::{Permission, Tool, ToolContext, ToolEnd},
@@ -48,6 +49,7 @@ impl Stage<'_> {
                 }
             })
             .await;
+        failpoint::reach("tool_made");
         let (outcome, report, ms) = match told {
             Ok(Timed { value: Told { outcome, warnings, report }, ms, cost_usd, .. }) => {
                 made.warnings.extend(warnings);

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     job::{ErrorCode, Event as JobEvent, EventKind, JobError, RawJson, Tokens, ToolCallRecord},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolChoice, ToolSpec},
+    queue::failpoint,
     settings::limits,
     tools::{Tool, ToolContext},
 };
@@ -123,7 +124,7 @@ impl Made {
             at: trail.now().to_owned(),
             from: run.seat().agent.clone(),
             // One is left for the agent that delegates, so that it can conclude.
-            calls: run.left().saturating_sub(1),
+            calls: run.left_in_all().saturating_sub(1),
             depth: self.depth + 1,
         });
     }
@@ -239,6 +240,7 @@ impl Stage<'_> {
                 }
             })
             .await?;
+        failpoint::reach("turn_paid");
         let reply: ChatReply = said.value?;
         made.spent(reply.tokens, said.ms, said.cost_usd);
         Ok(reply)
@@ -356,6 +358,7 @@ impl Stage<'_> {
     fn tell(&self, note: Note, trail: &mut Trail, made: &mut Made) {
         match note {
             Note::Transfer { handoff, pool } => {
+                failpoint::reach("transfer_taken");
                 let stint = std::mem::take(&mut made.stint);
                 let entry = trail.add(TrailKind::Transfer);
                 entry.agent_id = Some(handoff.from.clone());

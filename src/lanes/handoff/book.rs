@@ -63,10 +63,14 @@ async fn keep(store: &TrailStore, entries: &[TrailEntry], execution: &Execution)
     }
 }
 
-/// Closes the execution that was under way when its job ended with `error`, if there was one: what it has made so far goes
-/// into `record`, and the error tells where its trail stands.
-pub async fn cut_off(record: &mut Record, error: JobError) -> JobError {
-    let Some(mut book) = record.handoff.take() else { return error };
+/// Closes the execution that was under way when its job was ended from outside, if there was one: what it has made so far
+/// goes into `record`, and the error tells where its trail stands.
+///
+/// # Errors
+/// The one of `ended`.
+pub async fn cut_off<T>(record: &mut Record, ended: Result<T, JobError>) -> Result<T, JobError> {
+    let (Some(mut book), Err(error)) = (record.handoff.take(), &ended) else { return ended };
+    let error = error.clone();
     let error = traced(error, &book.execution.execution_id);
     book.stop_short(&error);
     record.take_in(&mut book.made);
@@ -75,7 +79,7 @@ pub async fn cut_off(record: &mut Record, error: JobError) -> JobError {
         count(&book.execution);
         keep(&store, book.trail.entries(), &book.execution).await;
     }
-    error
+    Err(error)
 }
 
 /// The error of the execution `id`. The end of the job itself gets its reason too.

@@ -159,6 +159,12 @@ impl Tool for DelegateToAgent {
         let text = outcome?;
         let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": text}));
         let preview = Preview::text(&text);
-        Ok(ToolEnd::Done(ToolOutput { result, lane: Lane::Handoff, preview, summary: text, warnings: std::mem::take(&mut errand.made.warnings) }))
+        Ok(ToolEnd::Done(ToolOutput {
+            result,
+            lane: Lane::Handoff,
+            preview,
+            summary: text,
+            warnings: std::mem::take(&mut errand.made.warnings),
+        }))
     }
 }

@@ -90,7 +90,8 @@ impl Errand {
             Err(error.with_tool("delegate_to_agent"))
         };
         if order.depth > MAX_DELEGATION_DEPTH {
-            let message = format!("a task was handed on {MAX_DELEGATION_DEPTH} times already: do it, or answer without it");
+            let message =
+                format!("a task was handed on {MAX_DELEGATION_DEPTH} times already: do it, or answer without it");
             return refused("max_depth", message);
         }
         if order.calls == 0 {

@@ -142,3 +142,20 @@ fn sent_name(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
     name.chars().map(plain).take(MAX_NAME_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_model_made_up_does_not_spoil_the_conversation() {
+        for (written, sent) in [
+            ("transfer_to_billing", "transfer_to_billing"),
+            ("transfer_to_ billing()", "transfer_to__billing__"),
+            ("größe", "gr__e"),
+        ] {
+            assert_eq!(sent_name(written), sent);
+        }
+        assert_eq!(sent_name(&"x".repeat(100)).len(), MAX_NAME_CHARS);
+    }
+}

@@ -212,7 +212,9 @@ mod tests {
                 return Err(JobError::new(ErrorCode::LlmUnavailable, "down"));
             }
             let tokens = Tokens { prompt: 5, completion: 5, cached: 0 };
-            Ok(ChatReply { text: n.to_string(), calls: vec![], tokens, model: "m".into() })
+            let silent = request.messages == [Message::User("be silent".into())];
+            let text = if silent { String::new() } else { n.to_string() };
+            Ok(ChatReply { text, calls: vec![], tokens, model: "m".into() })
         }
     }
 
@@ -254,6 +256,16 @@ mod tests {
         for other in others {
             assert!(!ask(&model, &other).await.1, "{other:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_has_to_be_mended_is_not_kept() {
+        let model = cached(|_| {});
+        let silent = ChatRequest { mends: true, ..request("be silent") };
+        for _ in 0..2 {
+            assert_eq!(ask(&model, &silent).await, (String::new(), false));
+        }
+        assert_eq!(ask(&model, &request("a")).await, ("2".into(), false));
     }
 
     #[tokio::test]

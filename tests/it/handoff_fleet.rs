@@ -337,6 +337,9 @@ async fn calls_that_cannot_be_read_go_back_to_the_model_and_their_neighbours_are
     let told = model.requests()[1].json()["messages"].clone();
     let told: Vec<&str> =
         told.as_array().unwrap().iter().rev().take(3).map(|message| message["content"].as_str().unwrap()).collect();
-    assert!(told[2].contains("are not JSON") && told[1].contains("\"count\"") && told[0].contains("must be"), "{told:?}");
+    assert!(
+        told[2].contains("are not JSON") && told[1].contains("\"count\"") && told[0].contains("must be"),
+        "{told:?}"
+    );
     assert!(model.requests()[2].body.windows(5).any(|word| word == b"empty"), "the model is told once");
 }

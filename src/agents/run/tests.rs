@@ -1,7 +1,8 @@
 use super::*;
 use crate::job::{RawJson, Tokens};
 
-const BOUNDS: RunBounds = RunBounds { scope: Scope::Network, max_turns: 4, max_in_all: 4, max_handoffs: 3, max_repeats: 3 };
+const BOUNDS: RunBounds =
+    RunBounds { scope: Scope::Network, max_turns: 4, max_in_all: 4, max_handoffs: 3, max_repeats: 3 };
 
 fn seat(agent: &str, doors: &[&str]) -> Seat {
     let door =

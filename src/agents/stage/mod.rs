@@ -297,7 +297,8 @@ impl Stage<'_> {
         let step = format!("pool:{}:{}", self.scope, run.turns());
         if target.pool {
             let holder = format!("{}:{step}", trail.id());
-            let chosen = self.recorded(Step::Free(&step), trail, self.cast.choose(&target.to, Some(present), &holder)).await?;
+            let chosen =
+                self.recorded(Step::Free(&step), trail, self.cast.choose(&target.to, Some(present), &holder)).await?;
             pools::note(trail, &chosen);
             self.cast.pools.move_on(&self.loans, Some(&chosen.value)).await;
             self.cast.pooled(&chosen.value)
@@ -390,10 +391,13 @@ impl Stage<'_> {
                 self.emit(&from, EventKind::AgentCompleted, &[("error", error.to_string())]);
                 self.emit(&to, EventKind::AgentStarted, &[]);
             }
-            Note::Nudged { agent } => made.warnings.push(format!("{agent} answered with nothing and was asked once more")),
+            Note::Nudged { agent } => {
+                made.warnings.push(format!("{agent} answered with nothing and was asked once more"))
+            }
             Note::TooMany { agent, asked } => {
                 let most = limits::MAX_CALLS_PER_TURN;
-                made.warnings.push(format!("{agent} asked for {asked} calls in one reply: the first {most} were taken"));
+                made.warnings
+                    .push(format!("{agent} asked for {asked} calls in one reply: the first {most} were taken"));
             }
             Note::NoSummary { why } => {
                 let warning = format!("no summary went along with a transfer, but the words without tools: {why}");

@@ -77,9 +77,7 @@ impl Product {
         let prose = || match text.trim() {
             "" => Err(Missing::Empty),
             _ if structured::is_object(text) => Err(Missing::NoResult),
-            text => {
-                Ok(Self { result: Value::String(text.to_owned()), confidence: None, execution_metadata: None })
-            }
+            text => Ok(Self { result: Value::String(text.to_owned()), confidence: None, execution_metadata: None }),
         };
         let Some(answer) = structured::read(text).map(unwrapped) else { return prose() };
         let Some(result) = answer.get("result").cloned() else { return prose() };

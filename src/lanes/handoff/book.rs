@@ -47,8 +47,9 @@ impl Drop for Book {
     /// execution goes on elsewhere, that trail takes the place of this one.
     fn drop(&mut self) {
         let (Some(store), Ok(runtime)) = (self.store.take(), tokio::runtime::Handle::try_current()) else { return };
-        let error = JobError::new(ErrorCode::Cancelled, "the worker stopped or lost the job here: it goes on elsewhere")
-            .with_detail("reason", "worker_stopping");
+        let error =
+            JobError::new(ErrorCode::Cancelled, "the worker stopped or lost the job here: it goes on elsewhere")
+                .with_detail("reason", "worker_stopping");
         self.stop_short(&error);
         self.sum_up("stopped", None);
         let (entries, execution) = (self.trail.entries().to_vec(), self.execution.clone());

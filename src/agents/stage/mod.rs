@@ -392,7 +392,7 @@ impl Stage<'_> {
                 self.emit(&to, EventKind::AgentStarted, &[]);
             }
             Note::Nudged { agent } => {
-                made.warnings.push(format!("{agent} answered with nothing and was asked once more"))
+                made.warnings.push(format!("{agent} answered with nothing and was asked once more"));
             }
             Note::TooMany { agent, asked } => {
                 let most = limits::MAX_CALLS_PER_TURN;

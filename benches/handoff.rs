@@ -91,8 +91,14 @@ fn lane(store: &SharedStore, model: Arc<Model>) -> Handoffs {
         pools: Arc::new(Pools::new(store.clone(), Duration::from_secs(15))),
         conversations: Conversations::new(store.clone(), HOUR),
         options: HandoffOptions {
-            agent: RunBounds::of_agent(6, 3),
-            network: RunBounds { scope: Scope::Network, max_turns: 20, max_handoffs: 10, max_repeats: 3 },
+            agent: RunBounds::of_agent(6, 20, 3),
+            network: RunBounds {
+                scope: Scope::Network,
+                max_turns: 20,
+                max_in_all: 20,
+                max_handoffs: 10,
+                max_repeats: 3,
+            },
             network_timeout_secs: 300,
             sticky: true,
             num_tiers: 3,

@@ -8,25 +8,31 @@ use serde_json::json;
 
 use super::{
     cast::Cast,
+    errand::{Errand, Errands},
     pools::{Loans, Pools},
     registry::{Agent, Registry, ToolRef},
     run::RunBounds,
     solo::solo,
-    stage::{Made, Stage},
-    trail::Trail,
+    stage::Stage,
 };
 use crate::{
     job::{ErrorCode, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel, ToolSpec},
+    settings::limits::MAX_DELEGATION_DEPTH,
     tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput},
 };
 
 /// Name of the tool.
 const NAME: &str = "delegate_to_agent";
-/// How deep delegations may nest: past that an agent is not offered the tool.
-const MAX_DEPTH: u32 = 3;
+
+/// Whether the tool `name` is offered to an agent that is itself `depth` delegations deep: this one only as long as
+/// another delegation may follow.
+pub(super) fn is_offered(name: &str, depth: u32) -> bool {
+    name != NAME || depth < MAX_DELEGATION_DEPTH
+}
 
 /// Lets an agent hand a task to another one.
+#[derive(Clone)]
 pub struct DelegateToAgent {
     spec: ToolSpec,
     registry: Arc<Registry>,
@@ -35,7 +41,7 @@ pub struct DelegateToAgent {
     tools: Vec<Arc<dyn Tool>>,
     pools: Arc<Pools>,
     bounds: RunBounds,
-    depth: u32,
+    errands: Errands,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +51,7 @@ struct Arguments {
 }
 
 impl DelegateToAgent {
-    /// The tool. `tools` are the other built-in tools.
+    /// The tool. `tools` are the other built-in tools; with `errands` it belongs to the runs of one handoff.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
@@ -53,24 +59,16 @@ impl DelegateToAgent {
         tools: Vec<Arc<dyn Tool>>,
         pools: Arc<Pools>,
         bounds: RunBounds,
+        errands: Errands,
     ) -> Self {
-        Self { spec: spec(&registry), registry, model, tools, pools, bounds, depth: MAX_DEPTH }
+        Self { spec: spec(&registry), registry, model, tools, pools, bounds, errands }
     }
 
-    /// The tools of the agent that a task goes to: where it may delegate further, one level less deep.
+    /// The tools of the agent that a task goes to.
     fn tools_for(&self, agent: &Agent) -> Vec<Arc<dyn Tool>> {
         let mut tools = self.tools.clone();
-        let delegates = agent.tools.contains(&ToolRef::BuiltIn(NAME.into()));
-        if delegates && self.depth > 1 {
-            tools.push(Arc::new(Self {
-                spec: self.spec.clone(),
-                registry: self.registry.clone(),
-                model: self.model.clone(),
-                tools: self.tools.clone(),
-                pools: self.pools.clone(),
-                bounds: self.bounds,
-                depth: self.depth - 1,
-            }));
+        if agent.tools.contains(&ToolRef::BuiltIn(NAME.into())) {
+            tools.push(Arc::new(self.clone()));
         }
         tools
     }
@@ -138,6 +136,8 @@ impl Tool for DelegateToAgent {
             return Err(refused("the task is empty: say what the agent shall do".into()));
         }
         let agent = self.find(&agent)?;
+        let mut errand = Errand::begin(&self.errands, &agent.id)?;
+        let bounds = RunBounds { max_in_all: errand.order.calls, ..self.bounds };
         let tools = self.tools_for(agent);
         let quiet =
             CallContext { meter: context.meter, deadline: context.deadline, cancel: context.cancel, on_text: None };
@@ -153,11 +153,18 @@ impl Tool for DelegateToAgent {
             loans: Loans::default(),
             is_backed: false,
         };
-        // Its own steps are no decisions of the execution: the trail shows the call.
-        let (mut trail, mut made) = (Trail::new("", ""), Made::default());
-        let text = solo(&stage, self.bounds, agent, &task, &mut trail, &mut made).await?;
+        let Errand { trail, made, .. } = &mut errand;
+        let outcome = solo(&stage, bounds, agent, &task, trail, made).await;
+        errand.ended(&agent.id, &outcome);
+        let text = outcome?;
         let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": text}));
         let preview = Preview::text(&text);
-        Ok(ToolEnd::Done(ToolOutput { result, lane: Lane::Handoff, preview, summary: text, warnings: made.warnings }))
+        Ok(ToolEnd::Done(ToolOutput {
+            result,
+            lane: Lane::Handoff,
+            preview,
+            summary: text,
+            warnings: std::mem::take(&mut errand.made.warnings),
+        }))
     }
 }

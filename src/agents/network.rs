@@ -7,7 +7,7 @@ use super::{
     pools,
     run::{AgentRun, Handoff, RunBounds, Seat},
     session::Conversation,
-    stage::{Made, Stage},
+    stage::{Made, Stage, Step},
     trail::{Trail, TrailKind},
 };
 use crate::job::{ErrorCode, JobError};
@@ -69,7 +69,7 @@ pub async fn entry_seat(stage: &Stage<'_>, id: &str, trail: &mut Trail) -> Resul
     }
     let step = format!("pool:{}:0", stage.scope);
     let holder = format!("{}:{step}", trail.id());
-    let chosen = stage.recorded(&step, trail, stage.cast.choose(id, None, &holder)).await?;
+    let chosen = stage.recorded(Step::Free(&step), trail, stage.cast.choose(id, None, &holder)).await?;
     pools::note(trail, &chosen);
     stage.cast.pools.move_on(&stage.loans, Some(&chosen.value)).await;
     stage.cast.pooled(&chosen.value)
@@ -104,7 +104,7 @@ pub async fn network(
         final_agent: agent.clone(),
         answer: Some(answer),
         handoffs: run.handoffs().to_vec(),
-        model_calls: run.turns(),
+        model_calls: run.model_calls(),
     };
     Ok((result, Conversation::new(&agent, run.history())))
 }

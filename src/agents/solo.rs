@@ -7,7 +7,7 @@ use super::{
     registry::{Agent, Strategy},
     route::SelectedAgent,
     run::{AgentRun, RunBounds, all_failed, may_pass_to_another},
-    stage::{Made, Stage, fallback},
+    stage::{Made, Stage, Step, fallback},
     trail::{Trail, TrailKind},
 };
 use crate::job::JobError;
@@ -54,7 +54,7 @@ pub async fn solo(
 pub async fn choose(stage: &Stage<'_>, name: &str, trail: &mut Trail) -> Result<pools::Choice, JobError> {
     let step = format!("pool:{}:0", stage.scope);
     let holder = format!("{}:{step}", trail.id());
-    let chosen = stage.recorded(&step, trail, stage.cast.choose(name, None, &holder)).await?;
+    let chosen = stage.recorded(Step::Free(&step), trail, stage.cast.choose(name, None, &holder)).await?;
     pools::note(trail, &chosen);
     Ok(chosen.value)
 }

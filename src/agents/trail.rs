@@ -127,6 +127,11 @@ impl Trail {
         &self.id
     }
 
+    /// The moment of what follows.
+    pub(super) fn now(&self) -> &str {
+        &self.now
+    }
+
     /// Sets the moment of what follows.
     pub(super) fn tick(&mut self, now: &str) {
         now.clone_into(&mut self.now);
@@ -148,8 +153,7 @@ impl Trail {
     pub fn stop(&mut self, agent: Option<&str>, error: &JobError) {
         let entry = self.add(TrailKind::Stop);
         entry.agent_id = agent.map(str::to_owned);
-        entry.handoff_decision =
-            Some(error.details.get("reason").and_then(|reason| reason.as_str()).unwrap_or(error.code.as_str()).into());
+        entry.handoff_decision = Some(stop_reason(error).to_owned());
         entry.reason = Some(error.to_string());
     }
 
@@ -163,6 +167,16 @@ impl Trail {
     pub fn entries(&self) -> &[TrailEntry] {
         &self.entries
     }
+}
+
+/// Why an execution ended, in one word: the bound's own reason, who or what stopped the job, else the error's code.
+#[must_use]
+pub fn stop_reason(error: &JobError) -> &str {
+    let code = match error.code {
+        ErrorCode::Timeout => "deadline",
+        code => code.as_str(),
+    };
+    error.details.get("reason").and_then(|reason| reason.as_str()).unwrap_or(code)
 }
 
 /// Where trails are kept, one list per execution, and what each execution came to.

@@ -225,10 +225,11 @@ fn runner(
 fn handoff_options(settings: &Settings) -> HandoffOptions {
     let network = &settings.network;
     HandoffOptions {
-        agent: RunBounds::of_agent(settings.llm.max_turns, limits::MAX_REPEATS),
+        agent: RunBounds::of_agent(settings.llm.max_turns, network.max_turns, limits::MAX_REPEATS),
         network: RunBounds {
             scope: Scope::Network,
             max_turns: network.max_turns,
+            max_in_all: network.max_turns,
             max_handoffs: network.max_handoffs,
             max_repeats: limits::MAX_REPEATS,
         },

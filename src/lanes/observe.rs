@@ -4,7 +4,9 @@ use std::{future::Future, time::Instant};
 
 use tracing::Instrument;
 
+use super::handoff::Book;
 use crate::{
+    agents::Made,
     job::{ErrorCode, Event, EventKind, JobError, PlanOrigin, RawJson, ToolCallRecord, ToolStatus},
     llm::ToolCall,
     settings::limits,
@@ -20,9 +22,17 @@ pub struct Record {
     pub warnings: Vec<String>,
     /// Where the plan came from.
     pub plan: Option<PlanOrigin>,
+    /// The handoff that is under way.
+    pub handoff: Option<Box<Book>>,
 }
 
 impl Record {
+    /// Takes in what came of a handoff.
+    pub(super) fn take_in(&mut self, made: &mut Made) {
+        self.tool_calls.append(&mut made.tool_calls);
+        self.warnings.append(&mut made.warnings);
+    }
+
     /// Notes a call that was not made.
     pub(super) fn skip(&mut self, call: &ToolCall) {
         let args = shortened(&call.arguments);

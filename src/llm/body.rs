@@ -18,6 +18,9 @@ use super::{
     quirks::{Bound, Format, Quirks},
 };
 
+/// Longest name of a function, by the servers' rules.
+const MAX_NAME_CHARS: usize = 64;
+
 /// The fields of Chat Completions that we send.
 #[derive(Serialize)]
 struct Body<'a> {
@@ -130,6 +133,29 @@ fn message(message: &Message) -> ChatCompletionRequestMessage {
 fn call(call: &ToolCall) -> ChatCompletionMessageToolCalls {
     ChatCompletionMessageToolCalls::Function(ChatCompletionMessageToolCall {
         id: call.id.clone(),
-        function: FunctionCall { name: call.name.clone(), arguments: call.arguments.as_str().to_owned() },
+        function: FunctionCall { name: sent_name(&call.name), arguments: call.arguments.as_str().to_owned() },
     })
+}
+
+/// The name of a call as servers take it back: they refuse a conversation with any other, whoever wrote it.
+fn sent_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
+    name.chars().map(plain).take(MAX_NAME_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_model_made_up_does_not_spoil_the_conversation() {
+        for (written, sent) in [
+            ("transfer_to_billing", "transfer_to_billing"),
+            ("transfer_to_ billing()", "transfer_to__billing__"),
+            ("größe", "gr__e"),
+        ] {
+            assert_eq!(sent_name(written), sent);
+        }
+        assert_eq!(sent_name(&"x".repeat(100)).len(), MAX_NAME_CHARS);
+    }
 }

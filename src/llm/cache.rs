@@ -84,6 +84,10 @@ impl ChatModel for Cached {
             return Ok(reply);
         }
         let reply = self.inner.chat(request, context).await?;
+        // What has to be mended is no answer to the next one who asks.
+        if !reply.is_sound() {
+            return Ok(reply);
+        }
         // Told again, it costs nothing.
         let kept = ChatReply { tokens: Tokens::default(), ..reply.clone() };
         if let Ok(bytes) = serde_json::to_vec(&kept) {
@@ -208,7 +212,9 @@ mod tests {
                 return Err(JobError::new(ErrorCode::LlmUnavailable, "down"));
             }
             let tokens = Tokens { prompt: 5, completion: 5, cached: 0 };
-            Ok(ChatReply { text: n.to_string(), calls: vec![], tokens, model: "m".into() })
+            let silent = request.messages == [Message::User("be silent".into())];
+            let text = if silent { String::new() } else { n.to_string() };
+            Ok(ChatReply { text, calls: vec![], tokens, model: "m".into() })
         }
     }
 
@@ -250,6 +256,16 @@ mod tests {
         for other in others {
             assert!(!ask(&model, &other).await.1, "{other:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_has_to_be_mended_is_not_kept() {
+        let model = cached(|_| {});
+        let silent = ChatRequest { mends: true, ..request("be silent") };
+        for _ in 0..2 {
+            assert_eq!(ask(&model, &silent).await, (String::new(), false));
+        }
+        assert_eq!(ask(&model, &request("a")).await, ("2".into(), false));
     }
 
     #[tokio::test]

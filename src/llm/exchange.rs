@@ -45,6 +45,8 @@ pub(super) struct Exchange<'a> {
     pub(super) stream: bool,
     /// Names of the tools that the model may call.
     pub(super) offered: &'a [&'a str],
+    /// Whether faults of the reply are for whoever asked.
+    pub(super) mends: bool,
     pub(super) bounds: Bounds,
 }
 
@@ -125,7 +127,7 @@ impl Exchange<'_> {
         mut response: Response,
         heard: &mut Heard,
     ) -> Result<Assembled, Fault> {
-        let mut reader = Reader::new(self.model, &self.endpoint.host, self.bounds.max_bytes);
+        let mut reader = Reader::new(self.model, &self.endpoint.host, self.bounds.max_bytes).mending(self.mends);
         let mut show = |text: &str| {
             if let Some(on_text) = context.on_text {
                 on_text(text);

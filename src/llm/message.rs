@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::job::{RawJson, Tokens};
+use crate::{
+    job::{RawJson, Tokens},
+    settings::limits::MAX_CALLS_PER_TURN,
+};
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,8 +25,17 @@ pub struct ToolCall {
     pub id: String,
     /// Tool name as the model wrote it.
     pub name: String,
-    /// Always well-formed JSON; `{}` where the model gave none.
+    /// Always well-formed JSON; `{}` where the model gave none. What is no JSON stands here as a text
+    /// ([`ToolCall::is_unreadable`]), where the request asks for that.
     pub arguments: RawJson,
+}
+
+impl ToolCall {
+    /// Whether the model wrote words where the arguments should stand: nobody can make the call.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        self.arguments.as_str().trim_start().starts_with('"')
+    }
 }
 
 /// A tool as it is offered.
@@ -71,9 +83,12 @@ pub struct ChatRequest {
     pub response_format: Option<ResponseFormat>,
     /// Same key for requests that share their beginning, so that the provider's prompt cache is hit.
     pub prompt_cache_key: Option<String>,
+    /// Whoever asks tells the model itself what is wrong with a reply: calls that cannot be read, too many of them, and
+    /// a reply that is empty come as they are. Else such a request is sent again.
+    pub mends: bool,
 }
 
-/// A whole reply. Has text, calls or both, never neither.
+/// A whole reply. Has text, calls or both; neither only where the request [mends](ChatRequest::mends) that.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatReply {
     /// What the model said in words; empty with bare tool calls.
@@ -84,4 +99,13 @@ pub struct ChatReply {
     pub tokens: Tokens,
     /// The model that answered.
     pub model: String,
+}
+
+impl ChatReply {
+    /// Whether there is nothing to mend about it.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let says_something = !self.calls.is_empty() || !self.text.trim().is_empty();
+        says_something && self.calls.len() <= MAX_CALLS_PER_TURN && !self.calls.iter().any(ToolCall::is_unreadable)
+    }
 }

@@ -208,6 +208,7 @@ impl OpenAi {
             body,
             stream: quirks.stream,
             offered: &offered,
+            mends: request.mends,
             bounds: self.bounds,
         };
         let started = Instant::now();

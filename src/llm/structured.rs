@@ -30,6 +30,17 @@ pub fn read(text: &str) -> Option<Answer> {
     None
 }
 
+/// Whether all of `text` is one object, fenced or not, and no prose that holds one.
+#[must_use]
+pub fn is_object(text: &str) -> bool {
+    let text = unfence(text.trim());
+    match serde_json::from_str(text) {
+        Ok(Value::Object(_)) => true,
+        Ok(Value::String(inner)) => matches!(serde_json::from_str(unfence(inner.trim())), Ok(Value::Object(_))),
+        _ => false,
+    }
+}
+
 fn object(text: &str) -> Option<Answer> {
     match serde_json::from_str(text).ok()? {
         Value::Object(members) => Some(Answer(members)),
@@ -170,6 +181,23 @@ mod tests {
         check("no json", None);
         check("[1,2]", None);
         check("", None);
+    }
+
+    #[test]
+    fn an_object_is_told_from_prose_that_holds_one() {
+        for (text, want) in [
+            ("{}", true),
+            (" {\"a\": 1}\n", true),
+            ("```json\n{\"a\": 1}\n```", true),
+            (r#""{\"a\": 1}""#, true),
+            ("Here: {\"a\": 1}", false),
+            ("{\"a\": 1} is what it says", false),
+            ("[{\"a\": 1}]", false),
+            ("prose", false),
+            ("", false),
+        ] {
+            assert_eq!(is_object(text), want, "{text}");
+        }
     }
 
     #[test]

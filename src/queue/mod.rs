@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 pub use memory::MemoryQueue;
 pub use redis::RedisQueue;
-pub(crate) use redis::{Link, is_away};
+pub(crate) use redis::{Link, failpoint, is_away};
 pub use types::{
     Approval, CancelOutcome, Claim, DeadLetter, Decision, DecisionOutcome, Delivery, End, Finished, JobFilter,
     JobState, JobView, Lease, LeaseBackend, LeaseEnd, QueueError, QueueStats, RetryOutcome, Source, Standing,

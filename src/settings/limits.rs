@@ -22,6 +22,14 @@ pub const MAX_WARNINGS: usize = 50;
 /// Tool calls taken from one reply of a model: more is a model gone wrong.
 pub const MAX_CALLS_PER_TURN: usize = 32;
 
+/// Tool calls read from one reply of a model. An agent is told that those past [`MAX_CALLS_PER_TURN`] were not made, and
+/// every one that is told stays in its conversation; a reply with more than this is dropped whole.
+pub const MAX_CALLS_READ: usize = 256;
+
+/// How deep delegations of agents nest, the first one included: each level repeats the task in other words and leaves
+/// less of the run's model calls to whoever does it.
+pub const MAX_DELEGATION_DEPTH: u32 = 3;
+
 /// Calls of one turn that run at the same time: each may hold a whole fetched document, and one job is not the only one.
 pub const MAX_SIDE_BY_SIDE: usize = 4;
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     job::{ErrorCode, Event, EventKind, Job, JobError, JobId, JobResult, Meter, RawJson, Rejected},
-    lanes::LaneEnd,
+    lanes::{LaneEnd, handoff},
     queue::{Delivery, End, Finished, Lease, LeaseEnd, SharedQueue, Source, Standing},
     store::{Elapsed, Journal},
     telemetry::names,
@@ -113,6 +113,7 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     if lease.ended() == Some(LeaseEnd::Lost) {
         return None;
     }
+    let outcome = handoff::cut_off(&mut notes.record, outcome).await;
     let left = clock.left();
     if let (Some(after), Err(error)) = (deferral::wait(&outcome, left), &outcome)
         && put_off(journal, &clock, &meter, after, error).await

@@ -25,7 +25,7 @@ pub use tally::{DURATION_BUCKETS, Tally, record};
 
 use crate::{
     job::{ErrorCode, Event, Job, JobError, JobResult, Meter},
-    lanes::{Handoffs, LaneEnd},
+    lanes::{Handoffs, LaneEnd, handoff},
     llm::ChatModel,
     planner::Planner,
     settings::Settings,
@@ -112,7 +112,7 @@ impl Runner {
             around.clock = around.clock.resumed(elapsed);
         };
         let columns = notes.columns.take();
-        let end = match end {
+        let end = match handoff::cut_off(&mut notes.record, end).await {
             Ok(LaneEnd::Parked(_)) => Err(JobError::new(
                 ErrorCode::InvalidJob,
                 "what requires approval needs the queue, where it can wait: submit the job, or ask for a dry_run of a change",

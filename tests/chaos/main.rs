@@ -11,7 +11,7 @@ mod support;
 
 use std::process::ExitCode;
 
-use rows::{cuts, failpoints, primary_kills, redis_restarts, stopped_worker, worker_kills};
+use rows::{cuts, failpoints, handoffs, primary_kills, redis_restarts, stopped_worker, worker_kills};
 
 /// Some millions of states.
 const DEEP: [lease_model::Row; 4] = [
@@ -40,6 +40,7 @@ async fn main() -> ExitCode {
     }
     row!("worker-kills", worker_kills::run(&worker_kills::FULL));
     row!("failpoints", failpoints::run(faults_of(50)));
+    row!("handoffs", handoffs::run(faults_of(5)));
     row!("redis-restarts", redis_restarts::run(faults_of(50)));
     row!("cut-claim", cuts::run(cuts::Place::Claim, 0..=64));
     row!("cut-renew", cuts::run(cuts::Place::Renew, 0..=64));

@@ -16,6 +16,7 @@ agents:
   - {id: billing, instructions: You bill., tools: [execute_pipeline], handoffs: [triage]}
   - {id: ann}
   - {id: bob}
+  - {id: lead, tools: [delegate_to_agent]}
 pools:
   wheel: {strategy: round_robin, agents: [ann, bob]}
   least: {strategy: least_loaded, agents: [ann, bob]}
@@ -242,7 +243,8 @@ async fn a_cancelled_network_leaves_its_trail() {
     gate.reached().await;
     let client = agent_runner::net::operator_client(PATIENCE).unwrap();
     assert_eq!(client.delete(service.url("/v1/jobs/c")).send().await.unwrap().status(), 202);
-    assert_eq!(stage.result("c").await["status"], "cancelled");
+    let result = stage.result("c").await;
+    assert_eq!((&result["status"], &result["error"]["details"]["reason"]), (&json!("cancelled"), &json!("cancelled")));
     let listed = loop {
         let listed = get(&service, "/v1/handoffs?mode=network").await;
         if listed["handoffs"][0].is_object() {
@@ -250,7 +252,94 @@ async fn a_cancelled_network_leaves_its_trail() {
         }
         tokio::task::yield_now().await;
     };
-    assert_eq!(listed["handoffs"][0]["outcome"], "stopped");
+    assert_eq!(listed["handoffs"][0]["outcome"], "cancelled");
     let id = listed["handoffs"][0]["execution_id"].as_str().unwrap();
-    assert_eq!(kinds(&get(&service, &format!("/v1/handoffs/{id}")).await), ["transfer", "stop"]);
+    assert_eq!(result["error"]["details"]["execution_id"], id);
+    let trail = get(&service, &format!("/v1/handoffs/{id}")).await;
+    assert_eq!(kinds(&trail), ["transfer", "stop"]);
+    assert_eq!(trail["trail"][1]["handoff_decision"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_network_out_of_time_says_so_and_where_its_trail_is() {
+    let gate = Gate::new();
+    let model = ModelServer::start([transfer("billing"), Reply::text("never heard").gate_at(0, &gate)]);
+    let (stage, _file) = stage(&model).await;
+    let service = stage.serve();
+    let mut job = network("t");
+    // Long enough for the first turn on a busy machine; whatever comes first, the second one is never answered.
+    job["timeout_sec"] = 5.into();
+    let result = stage.run(job).await;
+    let error = &result["error"];
+    assert_eq!((&error["type"], &error["details"]["reason"]), (&json!("timeout"), &json!("deadline")), "{result}");
+    let id = error["details"]["execution_id"].as_str().unwrap();
+    let trail = get(&service, &format!("/v1/handoffs/{id}")).await;
+    let stop = trail["trail"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&stop["kind"], &stop["handoff_decision"]), (&json!("stop"), &json!("deadline")), "{trail}");
+    assert!(stop["reason"].as_str().unwrap().contains("time"), "{stop}");
+}
+
+#[tokio::test]
+async fn a_worker_that_goes_says_so_in_the_trail() {
+    let gate = Gate::new();
+    let model = ModelServer::start([
+        Reply::call("delegate_to_agent", &json!({"agent": "ann", "task": "look it up"})),
+        Reply::text("never heard").gate_at(0, &gate),
+        Reply::text("looked up"),
+        Reply::text("All is well."),
+    ]);
+    let (stage, _file) = stage(&model).await;
+    let mut first = stage.serve();
+    stage.push(&json!({"job_id": "g", "prompt": "hm", "handoff": {"mode": "network", "agent": "lead"}})).await;
+    gate.reached().await;
+    // At once, with what it does.
+    for _ in 0..2 {
+        first.signal("TERM");
+    }
+    first.wait();
+    let second = stage.serve();
+    let result = stage.result("g").await;
+    assert_eq!((&result["status"], &result["result"]["model_calls"]), (&json!("completed"), &json!(3)), "{result}");
+    let id = result["result"]["execution_id"].as_str().unwrap();
+    let whole = get(&second, &format!("/v1/handoffs/{id}")).await;
+    assert_eq!(kinds(&whole), ["select", "execute", "tool", "execute"], "{whole}");
+    let who: Vec<&Value> = whole["trail"].as_array().unwrap().iter().map(|entry| &entry["agent_id"]).collect();
+    assert_eq!(who, ["ann", "ann", "lead", "lead"]);
+    let replayed = stage.command(&["replay", "g"]);
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+}
+
+#[tokio::test]
+async fn calls_that_cannot_be_read_go_back_to_the_model_and_their_neighbours_are_made() {
+    let call = |index: u32, name: &str, arguments: &str| {
+        let function = json!({"name": name, "arguments": arguments});
+        let call = json!({"index": index, "id": format!("c{index}"), "type": "function", "function": function});
+        json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}).to_string()
+    };
+    let plan = json!({"pipeline": [{"step": "literal", "rows": [{"a": 1}]}, {"step": "count"}]}).to_string();
+    let bad = [
+        call(0, "execute_pipeline", "{\"pipeline\": oops"),
+        call(1, "execute_pipeline", &plan),
+        call(2, "transfer_to_triage", "because"),
+    ];
+    let bad: Vec<&str> = bad.iter().map(String::as_str).chain(["[DONE]"]).collect();
+    let model = ModelServer::start([Reply::events(&bad), Reply::events(&["[DONE]"]), Reply::text("One row.")]);
+    let (stage, _file) = stage(&model).await;
+    let _service = stage.serve();
+    let result =
+        stage.run(json!({"job_id": "u", "prompt": "count", "handoff": {"mode": "network", "agent": "billing"}})).await;
+    assert_eq!(result["result"]["answer"], "One row.", "{result}");
+    // Every request is a model call of the run: nothing is asked again in silence.
+    assert_eq!((&result["result"]["model_calls"], &result["metadata"]["llm_calls"]), (&json!(3), &json!(3)));
+    assert!(result["metadata"]["warnings"].to_string().contains("billing answered with nothing"), "{result}");
+    let made = result["metadata"]["tool_calls"].as_array().unwrap();
+    assert_eq!(made.iter().map(|call| &call["status"]).collect::<Vec<_>>(), ["error", "ok"]);
+    let told = model.requests()[1].json()["messages"].clone();
+    let told: Vec<&str> =
+        told.as_array().unwrap().iter().rev().take(3).map(|message| message["content"].as_str().unwrap()).collect();
+    assert!(
+        told[2].contains("are not JSON") && told[1].contains("\"count\"") && told[0].contains("must be"),
+        "{told:?}"
+    );
+    assert!(model.requests()[2].body.windows(5).any(|word| word == b"empty"), "the model is told once");
 }

@@ -204,7 +204,7 @@ impl Stage {
     }
 
     async fn answer(&self, agent: &str, model: &Scripted) -> Result<Answer, JobError> {
-        self.answer_with(example().agent(agent).unwrap(), model, vec![self.tool.clone()]).await
+        self.answer_with(example().agent(agent).unwrap(), model, vec![self.tool.clone()], Made::default()).await
     }
 
     async fn answer_with(
@@ -212,6 +212,7 @@ impl Stage {
         agent: &Agent,
         model: &Scripted,
         tools: Vec<Arc<dyn Tool>>,
+        mut made: Made,
     ) -> Result<Answer, JobError> {
         let meter = Meter::default();
         let journal = Journal::new(self.store.clone(), &self.job.job_id, Duration::from_secs(60), 1 << 20);
@@ -242,7 +243,7 @@ impl Stage {
             loans: Loans::default(),
             is_backed: false,
         };
-        let (mut trail, mut made) = (Trail::new("x", "now"), Made::default());
+        let mut trail = Trail::new("x", "now");
         let text = agents::solo(&stage, bounds(), agent, "how many rows?", &mut trail, &mut made).await?;
         Ok(Answer { text, made })
     }
@@ -256,7 +257,7 @@ struct Answer {
 }
 
 fn bounds() -> RunBounds {
-    RunBounds::of_agent(4, 3)
+    RunBounds::of_agent(4, 20, 3)
 }
 
 #[tokio::test]
@@ -316,11 +317,14 @@ async fn an_agent_delegates_and_the_other_one_answers() {
     let replies = [delegate("nobody"), delegate("Data_Team"), calls(&["execute_pipeline"]), says("7"), says("it is 7")];
     let (stage, model) = (Stage::new(), Arc::new(Scripted::new(replies)));
     let pools = Arc::new(Pools::new(stage.store.clone(), Duration::from_secs(60)));
-    let tool = DelegateToAgent::new(registry.clone(), model.clone(), vec![stage.tool.clone()], pools, bounds());
-    let answer = stage.answer_with(registry.agent("lead").unwrap(), &model, vec![Arc::new(tool)]).await.unwrap();
-    assert_eq!(answer.text, "it is 7");
-    let statuses: Vec<_> = answer.made.tool_calls.iter().map(|call| call.status).collect();
-    assert_eq!(statuses, [ToolStatus::Error, ToolStatus::Ok]);
+    let (made, tools) = (Made::default(), vec![stage.tool.clone() as Arc<dyn Tool>]);
+    let tool = DelegateToAgent::new(registry.clone(), model.clone(), tools, pools, bounds(), made.errands());
+    let lead = registry.agent("lead").unwrap();
+    let answer = stage.answer_with(lead, &model, vec![Arc::new(tool)], made).await.unwrap();
+    assert_eq!((answer.text.as_str(), answer.made.model_calls), ("it is 7", 5));
+    let made: Vec<_> = answer.made.tool_calls.iter().map(|call| (call.tool.as_str(), call.status)).collect();
+    let [delegate, pipeline] = ["delegate_to_agent", "execute_pipeline"];
+    assert_eq!(made, [(delegate, ToolStatus::Error), (pipeline, ToolStatus::Ok), (delegate, ToolStatus::Ok)]);
     let asked = model.asked.lock().unwrap();
     // The other agent sees the task and its own instructions and tools, and nothing of the conversation.
     assert_eq!(asked[2].messages, [Message::System("Count.".into()), Message::User("count the rows".into())]);
@@ -335,7 +339,7 @@ async fn a_model_that_fails_or_loops_is_no_answer() {
     let again = || calls(&["execute_pipeline"]);
     let rows = [
         (vec![unavailable()], ErrorCode::LlmUnavailable),
-        (vec![says(" ")], ErrorCode::LlmBadOutput),
+        (vec![says(" "), says("")], ErrorCode::LlmBadOutput),
         (vec![again(), again(), again()], ErrorCode::LoopDetected),
     ];
     for (replies, expected) in rows {

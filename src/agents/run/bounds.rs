@@ -24,6 +24,8 @@ pub struct RunBounds {
     pub scope: Scope,
     /// Model calls, at most. In the last one no tool is offered, so that the model concludes.
     pub max_turns: u32,
+    /// The same with the model calls of everything that is delegated, at any depth: `network.max_turns`.
+    pub max_in_all: u32,
     /// Transfers, at most; 0: none is offered.
     pub max_handoffs: u32,
     /// The same tool with the same arguments, asked for so many times, is a loop.
@@ -33,16 +35,19 @@ pub struct RunBounds {
 impl RunBounds {
     /// Bounds of one agent by itself.
     #[must_use]
-    pub fn of_agent(max_turns: u32, max_repeats: u32) -> Self {
-        Self { scope: Scope::Agent, max_turns, max_handoffs: 0, max_repeats }
+    pub fn of_agent(max_turns: u32, max_in_all: u32, max_repeats: u32) -> Self {
+        // An agent that delegates nothing has all of its own.
+        Self { scope: Scope::Agent, max_turns, max_in_all: max_in_all.max(max_turns), max_handoffs: 0, max_repeats }
     }
 
-    pub(super) fn too_many_turns(&self, turns: u32) -> JobError {
+    /// The error of a run that has made `turns` model calls, and `elsewhere` those of what it delegated.
+    pub(super) fn too_many_turns(&self, turns: u32, elsewhere: u32) -> JobError {
         let key = match self.scope {
-            Scope::Agent => "llm.max_turns",
-            Scope::Network => "network.max_turns",
+            Scope::Agent if turns >= self.max_turns => "llm.max_turns",
+            Scope::Agent | Scope::Network => "network.max_turns",
         };
-        let message = format!("the agents came to no end within {turns} model calls: raise {key} or ask for less");
+        let all = turns.saturating_add(elsewhere);
+        let message = format!("the agents came to no end within {all} model calls: raise {key} or ask for less");
         looped("max_turns", message)
     }
 

@@ -4,6 +4,7 @@
 //! swaps the seat and keeps the conversation. The state is serialisable: it can be kept, resumed and replayed.
 
 mod bounds;
+mod note;
 mod seat;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod view;
 use serde::{Deserialize, Serialize};
 
 pub use bounds::{RunBounds, Scope};
+pub use note::{Handoff, Note};
 pub use seat::{Door, Seat, TransferWords};
 
 use crate::{
@@ -24,6 +26,9 @@ use crate::{
 use bounds::looped;
 use turn::{Transfer, Turn};
 use view::View;
+
+/// What a model is told that has said nothing.
+const NUDGE: &str = "Your last reply was empty. Answer in words, or call a tool.";
 
 /// What happened.
 #[derive(Debug)]
@@ -73,50 +78,6 @@ pub struct Target {
     pub pool: bool,
 }
 
-/// A transfer that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Handoff {
-    /// Who passed control.
-    pub from: String,
-    /// Who has it now.
-    pub to: String,
-    /// Why, where the model said so.
-    pub reason: Option<String>,
-}
-
-/// Something that the audit trail wants to know.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Note {
-    /// Control was passed.
-    Transfer {
-        /// From whom, to whom, why.
-        handoff: Handoff,
-        /// The pool it went through.
-        pool: Option<String>,
-    },
-    /// A transfer was asked for that cannot be made.
-    Refused {
-        /// Who asked.
-        agent: String,
-        /// What the model is told.
-        why: String,
-    },
-    /// An agent failed and the next one of its pool took over.
-    Fallback {
-        /// Who failed.
-        from: String,
-        /// Who goes on.
-        to: String,
-        /// With what.
-        error: JobError,
-    },
-    /// The conversation went along without its tools, because no summary came.
-    NoSummary {
-        /// Why not.
-        why: String,
-    },
-}
-
 /// What the run waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Phase {
@@ -144,6 +105,10 @@ pub struct AgentRun {
     view: View,
     phase: Phase,
     turns: u32,
+    /// Model calls of what was delegated.
+    elsewhere: u32,
+    /// The last reply was empty, and the model is asked once more.
+    nudged: bool,
     calls: u32,
     handoffs: Vec<Handoff>,
     /// Transfers since the last user message or tool result.
@@ -174,6 +139,8 @@ impl AgentRun {
             view: View::whole(),
             phase: Phase::Reply,
             turns: 0,
+            elsewhere: 0,
+            nudged: false,
             calls: 0,
             handoffs: Vec::new(),
             lately: Vec::new(),
@@ -206,7 +173,9 @@ impl AgentRun {
             return view::summary_request(&self.history);
         }
         let system = (!self.seat.instructions.is_empty()).then(|| Message::System(self.seat.instructions.clone()));
-        system.into_iter().chain(self.view.messages(&self.history).cloned()).collect()
+        // Said once, and kept nowhere: it is no part of the conversation.
+        let nudge = self.nudged.then(|| Message::User(NUDGE.to_owned()));
+        system.into_iter().chain(self.view.messages(&self.history).cloned()).chain(nudge).collect()
     }
 
     /// The transfers that are offered.
@@ -221,10 +190,32 @@ impl AgentRun {
         &self.history
     }
 
-    /// Model calls so far.
+    /// Model calls so far, without those of what was delegated.
     #[must_use]
     pub fn turns(&self) -> u32 {
         self.turns
+    }
+
+    /// Model calls so far, with those of what was delegated.
+    #[must_use]
+    pub fn model_calls(&self) -> u32 {
+        self.turns.saturating_add(self.elsewhere)
+    }
+
+    /// Model calls that are left to the run itself.
+    fn left(&self) -> u32 {
+        self.bounds.max_turns.saturating_sub(self.turns).min(self.left_in_all())
+    }
+
+    /// Model calls that are left to the run and all that it delegates.
+    #[must_use]
+    pub fn left_in_all(&self) -> u32 {
+        self.bounds.max_in_all.saturating_sub(self.model_calls())
+    }
+
+    /// Counts the model calls of what the last call delegated.
+    pub fn count_elsewhere(&mut self, calls: u32) {
+        self.elsewhere = self.elsewhere.saturating_add(calls);
     }
 
     /// Tool calls so far.
@@ -272,33 +263,46 @@ impl AgentRun {
     }
 
     fn ask(&mut self) -> Action {
-        if self.turns >= self.bounds.max_turns {
-            return Action::Fail(self.bounds.too_many_turns(self.turns));
+        if self.left() == 0 {
+            return Action::Fail(self.too_many_turns());
         }
         self.turns += 1;
-        Action::Ask(Ask { tools: self.turns < self.bounds.max_turns || self.bounds.max_turns == 1, summary: false })
+        Action::Ask(Ask { tools: self.left() > 0 || self.bounds.max_turns == 1, summary: false })
+    }
+
+    fn too_many_turns(&self) -> JobError {
+        self.bounds.too_many_turns(self.turns, self.elsewhere)
+    }
+
+    /// A reply without words and calls: asked once more, where a model call is left for it.
+    fn empty(&mut self) -> Action {
+        if self.left() > 0 && !self.nudged {
+            self.nudged = true;
+            self.notes.push(Note::Nudged { agent: self.seat.agent.clone() });
+            return self.ask();
+        }
+        // The reply is on record: another attempt would read the same.
+        let message = format!("the model answered with nothing for {}", self.seat.agent);
+        let error = JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false);
+        self.fail(error.with_detail("reason", "empty_answer"))
     }
 
     fn replied(&mut self, reply: ChatReply) -> Action {
         let ChatReply { text, calls, .. } = reply;
+        if calls.is_empty() && text.trim().is_empty() {
+            return self.empty();
+        }
+        self.nudged = false;
         if calls.is_empty() {
-            if text.trim().is_empty() {
-                // The reply is on record: another attempt would read the same.
-                let message = format!("the model answered with nothing for {}", self.seat.agent);
-                let error = JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false);
-                return self.fail(error.with_detail("reason", "empty_answer"));
-            }
             self.history.push(Message::Assistant { text: text.clone(), calls });
             return Action::Finish(text);
         }
-        if calls.len() > limits::MAX_CALLS_PER_TURN {
-            let most = limits::MAX_CALLS_PER_TURN;
-            let message = format!("{} tool calls in one reply, at most {most} are taken", calls.len());
-            return self.fail(JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false));
-        }
         // No tool was offered: what it asks for would lead nowhere.
-        if self.turns >= self.bounds.max_turns {
-            return Action::Fail(self.bounds.too_many_turns(self.turns));
+        if self.left() == 0 {
+            return Action::Fail(self.too_many_turns());
+        }
+        if calls.len() > limits::MAX_CALLS_PER_TURN {
+            self.notes.push(Note::TooMany { agent: self.seat.agent.clone(), asked: calls.len() });
         }
         let turn = Turn::new(calls.clone(), &self.seat.doors);
         self.history.push(Message::Assistant { text, calls });
@@ -361,7 +365,7 @@ impl AgentRun {
         self.notes.push(Note::Transfer { handoff, pool: door.pool.then(|| door.to.clone()) });
         self.causes.clear();
         self.sit(seat);
-        let room = self.turns + 1 < self.bounds.max_turns;
+        let room = self.left() > 1;
         if door.history == History::Summary && room {
             self.turns += 1;
             self.phase = Phase::Summary { from, words: words.clone() };
@@ -411,6 +415,7 @@ impl AgentRun {
 
     fn sit(&mut self, seat: Seat) {
         self.seat = seat;
+        self.nudged = false;
         if self.bounds.max_handoffs == 0 {
             self.seat.doors.clear();
         }

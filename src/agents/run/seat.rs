@@ -118,7 +118,10 @@ fn words(value: Option<&Value>) -> Result<Option<String>, String> {
     }
 }
 
-/// A tool's name as models blur it: case, spaces and dashes do not count.
+/// A tool's name as models blur it: case does not count, and whatever stands between the words or around them is one
+/// `_` or nothing.
 pub(super) fn blurred(name: &str) -> String {
-    name.trim().to_lowercase().replace(['-', ' ', '.'], "_")
+    let name = name.to_lowercase();
+    let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    words.join("_")
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::job::{RawJson, Tokens};
 
-const BOUNDS: RunBounds = RunBounds { scope: Scope::Network, max_turns: 4, max_handoffs: 3, max_repeats: 3 };
+const BOUNDS: RunBounds =
+    RunBounds { scope: Scope::Network, max_turns: 4, max_in_all: 4, max_handoffs: 3, max_repeats: 3 };
 
 fn seat(agent: &str, doors: &[&str]) -> Seat {
     let door =
@@ -109,4 +110,61 @@ fn what_it_did_not_ask_for_ends_it() {
     assert!(
         matches!(run.next(Event::Called(Ok(String::new()))), Action::Fail(error) if error.code == ErrorCode::Internal)
     );
+}
+
+#[test]
+fn calls_beyond_the_bound_of_a_turn_are_answered_and_not_made() {
+    let most = crate::settings::limits::MAX_CALLS_PER_TURN;
+    let arguments: Vec<RawJson> = (0..40).map(|n| RawJson::of(&serde_json::json!({"n": n}))).collect();
+    let mut calls: Vec<ToolCall> = (0..40)
+        .zip(arguments)
+        .map(|(n, arguments)| ToolCall { id: format!("{n}"), name: "x".into(), arguments })
+        .collect();
+    // Too late to be taken.
+    calls[39].name = "transfer_to_b".into();
+    let mut run = AgentRun::new(BOUNDS, seat("a", &["b"]), "go");
+    run.next(Event::Start);
+    let mut action = run.next(reply("", &calls));
+    let mut made = 0;
+    while let Action::Call(call) = action {
+        assert_eq!(call, calls[made]);
+        made += 1;
+        action = run.next(Event::Called(Ok("done".into())));
+    }
+    assert_eq!((made, action), (most, OFFERED));
+    assert_eq!(run.take_notes(), [Note::TooMany { agent: "a".into(), asked: 40 }]);
+    let told: Vec<bool> = run.history()[2..]
+        .iter()
+        .map(|message| matches!(message, Message::Tool { content, .. } if content == "done"))
+        .collect();
+    assert_eq!(told, (0..40).map(|n| n < most).collect::<Vec<_>>(), "one result for each call, in their order");
+}
+
+#[test]
+fn model_calls_of_delegated_work_count_towards_the_bound() {
+    let bounds = RunBounds { max_turns: 9, ..BOUNDS };
+    let mut run = AgentRun::new(bounds, seat("a", &[]), "go");
+    assert_eq!(run.next(Event::Start), OFFERED);
+    run.next(reply("", &[call("1", "x", "{}")]));
+    assert_eq!(run.left_in_all(), 3);
+    run.count_elsewhere(2);
+    assert_eq!(run.next(Event::Called(Ok("done".into()))), Action::Ask(Ask { tools: false, summary: false }));
+    assert_eq!((run.turns(), run.model_calls(), run.left_in_all()), (2, 4, 0));
+    let Action::Fail(error) = run.next(reply("", &[call("2", "x", "{\"a\":1}")])) else { panic!("it goes on") };
+    assert_eq!((error.code, error.details["reason"].as_str()), (ErrorCode::LoopDetected, Some("max_turns")));
+    assert!(error.message.contains("within 4 model calls: raise network.max_turns"), "{error}");
+}
+
+#[test]
+fn a_name_that_two_targets_may_have_written_is_none_of_them() {
+    let mut run = AgentRun::new(BOUNDS, seat("a", &["b_c", "b__c"]), "go");
+    let target = |action: Action| match action {
+        Action::Seat(target) => Some(target.to),
+        _ => None,
+    };
+    run.next(Event::Start);
+    assert_eq!(target(run.clone().next(reply("", &[call("1", "transfer_to_b__c", "{}")]))), Some("b__c".into()));
+    assert_eq!(target(run.clone().next(reply("", &[call("1", "transfer_to_b_c", "{}")]))), Some("b_c".into()));
+    assert_eq!(run.next(reply("", &[call("1", "transfer to b-c", "{}")])), OFFERED);
+    assert!(matches!(run.history().last(), Some(Message::Tool { content, .. }) if content.contains("call one of")));
 }

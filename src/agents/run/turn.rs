@@ -6,6 +6,7 @@ use super::seat::{Door, TransferWords, blurred};
 use crate::{
     agents::registry::TRANSFER_PREFIX,
     llm::{Message, ToolCall},
+    settings::limits::MAX_CALLS_PER_TURN,
 };
 
 /// The transfer that a turn ends with.
@@ -28,6 +29,8 @@ enum Kind {
     Late,
     /// A transfer that cannot be made, and why.
     Refused(String),
+    /// Behind the last call that is taken of one turn.
+    Beyond,
 }
 
 /// The open turn.
@@ -38,8 +41,9 @@ impl Turn {
     /// Sorts the calls of a reply. The first transfer that can be made wins.
     pub(super) fn new(calls: Vec<ToolCall>, doors: &[Door]) -> Self {
         let mut found = false;
-        let sorted = calls.into_iter().map(|call| {
+        let sorted = calls.into_iter().enumerate().map(|(at, call)| {
             let kind = match transfer(&call, doors) {
+                _ if at >= MAX_CALLS_PER_TURN => Kind::Beyond,
                 None => Kind::Tool(None),
                 Some(Err(why)) => Kind::Refused(why),
                 Some(Ok(_)) if found => Kind::Late,
@@ -104,6 +108,9 @@ impl Turn {
                 Kind::Transfer(_) => transferred.to_owned(),
                 Kind::Late => "not done: only the first transfer of a turn is made".to_owned(),
                 Kind::Refused(why) => format!("error: {why}"),
+                Kind::Beyond => format!(
+                    "error: not done: only the first {MAX_CALLS_PER_TURN} calls of one reply are made, ask for this one again"
+                ),
             };
             Message::Tool { call_id: call.id, name: call.name, content }
         };
@@ -118,10 +125,16 @@ fn transfer(call: &ToolCall, doors: &[Door]) -> Option<Result<Transfer, String>>
     if doors.is_empty() {
         return None;
     }
-    let Some(door) = doors.iter().find(|door| blurred(&door.to) == target) else {
+    let Some(door) = meant(&call.name, target, doors) else {
         let known: Vec<String> = doors.iter().map(Door::tool).collect();
         return Some(Err(format!("there is no {:?}: call one of {} or answer", call.name, known.join(", "))));
     };
     let words = TransferWords::read(&call.arguments);
     Some(words.map(|words| Transfer { door: door.clone(), words }))
+}
+
+/// The door that `name` means: the one of that very name, else the only one that it can be.
+fn meant<'a>(name: &str, target: &str, doors: &'a [Door]) -> Option<&'a Door> {
+    let alike = || doors.iter().filter(|door| blurred(&door.to) == blurred(target));
+    doors.iter().find(|door| door.tool() == name).or_else(|| alike().next().filter(|_| alike().count() == 1))
 }

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
-use super::{Made, Stage, Timed, millis};
+use super::{Made, Report, Stage, Step, Timed, millis};
 use crate::{
     agents::{
         run::AgentRun,
@@ -12,40 +13,56 @@ use crate::{
     },
     job::{ErrorCode, EventKind, JobError, RawJson, Tokens, ToolCallRecord, ToolStatus},
     llm::ToolCall,
+    queue::failpoint,
     settings::limits,
     telemetry::{names, spans},
     tools::{Permission, Tool, ToolContext, ToolEnd},
 };
 
+/// What came of a call, as it goes on record.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    outcome: Result<String, JobError>,
+    warnings: Vec<String>,
+    /// Of a call that delegated.
+    report: Option<Report>,
+}
+
 impl Stage<'_> {
     /// One call with its events and its record.
     pub(super) async fn call(
         &self,
-        run: &AgentRun,
+        run: &mut AgentRun,
         call: &ToolCall,
         trail: &mut Trail,
         made: &mut Made,
     ) -> Result<String, JobError> {
         let step = format!("tool:{}:{}", self.scope, run.calls());
-        let agent = run.seat().agent.as_str();
+        made.order(run, trail);
+        let (asked, errands) = (&*run, &made.errands);
         let told = self
-            .recorded(&step, trail, async {
+            .recorded(Step::Free(&step), trail, async {
                 let mut warnings = Vec::new();
-                match self.observed(run, call, &format!("{step}:"), &mut warnings).await {
-                    Err(error) if error.deferred || (error.retryable && !self.goes_on(run, &error)) => Err(error),
-                    outcome => Ok((outcome, warnings)),
+                match self.observed(asked, call, &format!("{step}:"), &mut warnings).await {
+                    Err(error) if error.deferred || (error.retryable && !self.goes_on(asked, &error)) => Err(error),
+                    outcome => Ok(Told { outcome, warnings, report: errands.report() }),
                 }
             })
             .await;
-        let (outcome, ms) = match told {
-            Ok(Timed { value: (outcome, warnings), ms, cost_usd, .. }) => {
-                // An agent that a task was delegated to costs as well.
-                made.spent(Tokens::default(), 0, cost_usd);
+        failpoint::reach("tool_made");
+        let (outcome, report, ms) = match told {
+            Ok(Timed { value: Told { outcome, warnings, report }, ms, cost_usd, .. }) => {
                 made.warnings.extend(warnings);
-                (outcome, ms)
+                // What delegated work has cost stands in its report, also where a part of it was paid for before a death.
+                made.spent(Tokens::default(), 0, if report.is_some() { 0.0 } else { cost_usd });
+                (outcome, report, ms)
             }
-            Err(error) => (Err(error), 0),
+            Err(error) => (Err(error), made.errands.report(), 0),
         };
+        if let Some(report) = report {
+            run.count_elsewhere(made.take_in(report, trail));
+        }
+        let agent = run.seat().agent.as_str();
         let status = status(outcome.as_ref().err());
         let error = outcome.as_ref().err().map(ToString::to_string);
         let entry = trail.add(TrailKind::Tool);
@@ -110,6 +127,10 @@ impl Stage<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<String, JobError> {
         let named = |error: JobError| if error.tool.is_some() { error } else { error.with_tool(call.name.as_str()) };
+        if call.is_unreadable() {
+            let message = format!("the arguments of {} are not JSON: call it again with one JSON object", call.name);
+            return Err(named(JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false)));
+        }
         if call.arguments.len() > limits::MAX_ARGUMENT_BYTES {
             let most = limits::MAX_ARGUMENT_BYTES;
             return Err(named(tool.too_long(&call.arguments, most)));

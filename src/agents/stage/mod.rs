@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     cast::Cast,
+    delegate,
+    errand::{Errands, Order, Report},
     guardrails::{Guarding, Side, guard},
     kit::at_hand,
     pools::{self, Loans},
@@ -23,6 +25,8 @@ use super::{
 use crate::{
     job::{ErrorCode, Event as JobEvent, EventKind, JobError, RawJson, Tokens, ToolCallRecord},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolChoice, ToolSpec},
+    queue::failpoint,
+    settings::limits,
     tools::{Tool, ToolContext},
 };
 
@@ -65,6 +69,15 @@ pub struct Stage<'a> {
     pub is_backed: bool,
 }
 
+/// A step of a run that goes on record.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step<'a> {
+    /// One that costs nothing.
+    Free(&'a str),
+    /// One that asks a model: that it is about to goes on record first.
+    Paid(&'a str),
+}
+
 /// What came of runs, beside their words.
 #[derive(Debug, Default)]
 pub struct Made {
@@ -74,22 +87,78 @@ pub struct Made {
     pub warnings: Vec<String>,
     /// Of model calls since this was last taken: a stint of an agent, or a tier.
     pub(super) stint: Stint,
-    /// Model calls over all.
+    /// Model calls over all, with those of what was delegated.
     pub model_calls: u32,
+    /// Tokens of all of them.
+    pub tokens: u64,
     /// Dollars over all.
     pub cost_usd: f64,
+    /// Where delegations take orders and leave reports.
+    pub(super) errands: Errands,
+    /// How many delegations deep this is.
+    pub(super) depth: u32,
 }
 
 /// What one agent used while it had control.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Stint {
     pub(super) tokens: Tokens,
+    /// Tokens of what was delegated.
+    pub(super) elsewhere: u64,
     pub(super) ms: u64,
     pub(super) cost_usd: f64,
 }
 
+impl Stint {
+    /// Tokens of the agent and of what it delegated.
+    pub(super) fn all_tokens(&self) -> u64 {
+        self.tokens.total() + self.elsewhere
+    }
+}
+
 impl Made {
+    /// Lays an order down for a delegation that the next call of `run` may be.
+    fn order(&self, run: &AgentRun, trail: &Trail) {
+        self.errands.lay(Order {
+            execution_id: trail.id().to_owned(),
+            at: trail.now().to_owned(),
+            from: run.seat().agent.clone(),
+            // One is left for the agent that delegates, so that it can conclude.
+            calls: run.left_in_all().saturating_sub(1),
+            depth: self.depth + 1,
+        });
+    }
+
+    /// Takes in what came of delegated work. Gives its model calls.
+    pub(super) fn take_in(&mut self, report: Report, trail: &mut Trail) -> u32 {
+        if let Some(last) = report.entries.last() {
+            trail.tick(&last.timestamp);
+        }
+        trail.extend(report.entries);
+        self.tool_calls.extend(report.tool_calls);
+        self.model_calls += report.model_calls;
+        self.tokens += report.tokens;
+        self.stint.elsewhere += report.tokens;
+        self.stint.cost_usd += report.cost_usd;
+        self.cost_usd += report.cost_usd;
+        report.model_calls
+    }
+
+    /// Where delegations of these runs take orders and leave reports.
+    #[must_use]
+    pub fn errands(&self) -> Errands {
+        self.errands.clone()
+    }
+
+    /// Takes in what a delegation that was dropped in the middle of its work has left.
+    pub fn take_in_what_is_left(&mut self, trail: &mut Trail) {
+        if let Some(report) = self.errands.report() {
+            self.take_in(report, trail);
+        }
+    }
+
     pub(super) fn spent(&mut self, tokens: Tokens, ms: u64, cost_usd: f64) {
+        self.tokens += tokens.total();
         self.stint.tokens.prompt += tokens.prompt;
         self.stint.tokens.completion += tokens.completion;
         self.stint.tokens.cached += tokens.cached;
@@ -148,7 +217,7 @@ impl Stage<'_> {
     }
 
     async fn ask(&self, run: &AgentRun, ask: Ask, trail: &mut Trail, made: &mut Made) -> Result<ChatReply, JobError> {
-        let request = self.request(run, ask);
+        let request = self.request(run, ask, made.depth);
         let agent = run.seat().agent.as_str();
         let on_text = |text: &str| {
             (self.context.emit)(JobEvent::new(EventKind::Token).with("agent_id", agent).with("text", text));
@@ -162,7 +231,7 @@ impl Stage<'_> {
         made.model_calls += 1;
         let step = format!("ask:{}:{}", self.scope, run.turns());
         let said = self
-            .paid(&step, trail, async {
+            .recorded(Step::Paid(&step), trail, async {
                 match self.in_time(self.model.chat(&request, &context)).await {
                     // Part of the run's story: the second walk takes the same turn.
                     Err(error) if self.goes_on(run, &error) => Ok(Err(error)),
@@ -170,9 +239,8 @@ impl Stage<'_> {
                     Ok(reply) => Ok(Ok(reply)),
                 }
             })
-            .await;
-        made.tool_calls.extend(self.context.journal.unreadable(&step, self.context.meter).await?);
-        let said = said?;
+            .await?;
+        failpoint::reach("turn_paid");
         let reply: ChatReply = said.value?;
         made.spent(reply.tokens, said.ms, said.cost_usd);
         Ok(reply)
@@ -183,11 +251,12 @@ impl Stage<'_> {
         run.survives(error) || (self.is_backed && may_pass_to_another(error))
     }
 
-    fn request(&self, run: &AgentRun, ask: Ask) -> ChatRequest {
+    fn request(&self, run: &AgentRun, ask: Ask, depth: u32) -> ChatRequest {
         let seat = run.seat();
         let mut tools: Vec<ToolSpec> = Vec::new();
         if ask.tools {
-            tools.extend(self.own_tools(&seat.tools).map(|tool| tool.spec().clone()));
+            let own = self.own_tools(&seat.tools).map(|tool| tool.spec());
+            tools.extend(own.filter(|spec| delegate::is_offered(&spec.name, depth)).cloned());
             tools.extend(run.transfers());
         }
         let format = seat.format.clone().filter(|_| tools.is_empty() && !ask.summary);
@@ -200,6 +269,7 @@ impl Stage<'_> {
             max_tokens: seat.max_tokens.filter(|_| !ask.summary),
             response_format: format,
             prompt_cache_key: (!ask.summary).then(|| format!("agent:{}", seat.agent)),
+            mends: true,
         }
     }
 
@@ -227,7 +297,8 @@ impl Stage<'_> {
         let step = format!("pool:{}:{}", self.scope, run.turns());
         if target.pool {
             let holder = format!("{}:{step}", trail.id());
-            let chosen = self.recorded(&step, trail, self.cast.choose(&target.to, Some(present), &holder)).await?;
+            let chosen =
+                self.recorded(Step::Free(&step), trail, self.cast.choose(&target.to, Some(present), &holder)).await?;
             pools::note(trail, &chosen);
             self.cast.pools.move_on(&self.loans, Some(&chosen.value)).await;
             self.cast.pooled(&chosen.value)
@@ -240,29 +311,18 @@ impl Stage<'_> {
     /// The value of `step` from the record, or that of `work`, put on record with how it came to be.
     pub(super) async fn recorded<T>(
         &self,
-        step: &str,
+        step: Step<'_>,
         trail: &mut Trail,
         work: impl Future<Output = Result<T, JobError>>,
     ) -> Result<Timed<T>, JobError>
     where
         T: Serialize + DeserializeOwned,
     {
-        let timed = self.context.journal.step(step, self.context.meter, self.timed(work)).await?;
-        trail.tick(&timed.at);
-        Ok(timed)
-    }
-
-    /// The same where `work` asks a model.
-    pub(super) async fn paid<T>(
-        &self,
-        step: &str,
-        trail: &mut Trail,
-        work: impl Future<Output = Result<T, JobError>>,
-    ) -> Result<Timed<T>, JobError>
-    where
-        T: Serialize + DeserializeOwned,
-    {
-        let timed = self.context.journal.paid(step, self.context.meter, self.timed(work)).await?;
+        let ToolContext { journal, meter, .. } = self.context;
+        let timed = match step {
+            Step::Free(step) => journal.step(step, meter, self.timed(work)).await?,
+            Step::Paid(step) => journal.paid(step, meter, self.timed(work)).await?,
+        };
         trail.tick(&timed.at);
         Ok(timed)
     }
@@ -299,6 +359,7 @@ impl Stage<'_> {
     fn tell(&self, note: Note, trail: &mut Trail, made: &mut Made) {
         match note {
             Note::Transfer { handoff, pool } => {
+                failpoint::reach("transfer_taken");
                 let stint = std::mem::take(&mut made.stint);
                 let entry = trail.add(TrailKind::Transfer);
                 entry.agent_id = Some(handoff.from.clone());
@@ -329,6 +390,14 @@ impl Stage<'_> {
                 fallback(trail, &from, Some(&to), &error);
                 self.emit(&from, EventKind::AgentCompleted, &[("error", error.to_string())]);
                 self.emit(&to, EventKind::AgentStarted, &[]);
+            }
+            Note::Nudged { agent } => {
+                made.warnings.push(format!("{agent} answered with nothing and was asked once more"));
+            }
+            Note::TooMany { agent, asked } => {
+                let most = limits::MAX_CALLS_PER_TURN;
+                made.warnings
+                    .push(format!("{agent} asked for {asked} calls in one reply: the first {most} were taken"));
             }
             Note::NoSummary { why } => {
                 let warning = format!("no summary went along with a transfer, but the words without tools: {why}");

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     TierReport,
     escalation::{Action, Escalation, Event, Ladder},
-    read::{Evaluation, Product},
+    read::{Evaluation, Missing, Product},
     words::{self, Task},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         analytics::TierFigures,
         registry::{Agent, Registry, Tier},
         run::{AgentRun, RunBounds, Seat, may_pass_to_another},
-        stage::{Made, Stage, Timed, reasoned},
+        stage::{Made, Stage, Step, Timed, reasoned},
         trail::{Trail, TrailEntry, TrailKind},
     },
     job::{ErrorCode, Event as JobEvent, EventKind, Handoff, JobError},
@@ -186,7 +186,7 @@ impl TierPlay<'_> {
         entry.duration_ms = asked.ms;
         if let Some(figures) = figures.last_mut() {
             figures.complexity_score = said.and_then(|said| said.complexity_score);
-            figures.tokens += stint.tokens.total();
+            figures.tokens += stint.all_tokens();
             figures.cost_usd += stint.cost_usd;
         }
         self.stepped(escalation, decision, (level, &who), trail, figures);
@@ -209,7 +209,7 @@ impl TierPlay<'_> {
         let step = format!("ask:{}:evaluate:{}", self.stage.scope, escalation.level());
         let asked = self
             .stage
-            .paid(&step, trail, async {
+            .recorded(Step::Paid(&step), trail, async {
                 match self.stage.model.chat(&request, &quiet).await {
                     Err(error) if may_pass_to_another(&error) => Ok(Err(error)),
                     Err(error) => Err(reasoned(error)),
@@ -242,7 +242,7 @@ impl TierPlay<'_> {
         let mut run = AgentRun::new(self.bounds, self.seat(tier, agent), &self.task().to_execute(escalation));
         let played = stage.play(&mut run, trail, made).await;
         let stint = std::mem::take(&mut made.stint);
-        let product = played.and_then(|text| Product::read(&text).ok_or_else(|| nothing(level)));
+        let product = played.and_then(|text| Product::read(&text).map_err(|missing| failed(level, missing)));
         let entry = trail.add(TrailKind::Execute);
         entry.agent_id = Some(run.seat().agent.clone());
         entry.tier_level = Some(level);
@@ -251,7 +251,7 @@ impl TierPlay<'_> {
         entry.tokens = Some(stint.tokens);
         entry.duration_ms = stint.ms;
         if let Some(figures) = figures.last_mut() {
-            figures.tokens += stint.tokens.total();
+            figures.tokens += stint.all_tokens();
             figures.cost_usd += stint.cost_usd;
         }
         if let Err(error) = &product
@@ -326,7 +326,12 @@ impl TierPlay<'_> {
     }
 }
 
-fn nothing(level: u32) -> JobError {
-    let message = format!("tier {level} answered with nothing");
-    JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false).with_detail("reason", "empty_answer")
+/// The reply is on record: another attempt would read the same.
+fn failed(level: u32, missing: Missing) -> JobError {
+    let (reason, what) = match missing {
+        Missing::Empty => ("empty_answer", "nothing"),
+        Missing::NoResult => ("no_result", "JSON that has no `result`"),
+    };
+    let message = format!("tier {level} answered with {what}");
+    JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false).with_detail("reason", reason)
 }

@@ -62,16 +62,22 @@ pub(super) struct Product {
     pub(super) execution_metadata: Option<Value>,
 }
 
+/// Why an answer is no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It says nothing.
+    Empty,
+    /// It is an object without `result`: an evaluation, or something else that was not asked for.
+    NoResult,
+}
+
 impl Product {
-    /// Reads an answer: prose is a result, nothing is none.
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let prose = || {
-            let text = text.trim();
-            (!text.is_empty()).then(|| Self {
-                result: Value::String(text.to_owned()),
-                confidence: None,
-                execution_metadata: None,
-            })
+    /// Reads an answer. Prose is a result, also where it holds JSON; what is JSON must have one.
+    pub(super) fn read(text: &str) -> Result<Self, Missing> {
+        let prose = || match text.trim() {
+            "" => Err(Missing::Empty),
+            _ if structured::is_object(text) => Err(Missing::NoResult),
+            text => Ok(Self { result: Value::String(text.to_owned()), confidence: None, execution_metadata: None }),
         };
         let Some(answer) = structured::read(text).map(unwrapped) else { return prose() };
         let Some(result) = answer.get("result").cloned() else { return prose() };
@@ -81,9 +87,9 @@ impl Product {
             _ => false,
         };
         if is_nothing {
-            return None;
+            return Err(Missing::Empty);
         }
-        Some(Self {
+        Ok(Self {
             result,
             confidence: answer.number("confidence").map(|confidence| confidence.clamp(0.0, 1.0)),
             execution_metadata: answer.get("execution_metadata").filter(|value| !value.is_null()).cloned(),

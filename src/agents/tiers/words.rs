@@ -71,6 +71,7 @@ impl Task<'_> {
             temperature: tier.temperature.or_else(|| agent?.temperature),
             response_format: Some(ResponseFormat { name: "evaluation".into(), schema }),
             prompt_cache_key: Some(format!("tier:{level}")),
+            mends: true,
             ..ChatRequest::default()
         }
     }

@@ -1,5 +1,6 @@
 //! The handoff lane: picks the mode, lets the agents do it, and writes down what was decided.
 
+mod book;
 mod modes;
 
 use std::{
@@ -9,15 +10,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use book::{Book, cut_off};
+use book::{conclude, traced};
+
 use super::{LaneEnd, Record};
 use crate::{
     agents::{
         self, Agent, Cast, Conversations, DelegateToAgent, Execution, LiveRegistry, Loans, Made, Pools, Registry,
-        Router, RunBounds, Stage, ToolRef, Toolbox, Trail, TrailEntry, TrailStore, WallClock,
+        Router, RunBounds, Stage, ToolRef, Toolbox, Trail, TrailStore, WallClock,
     },
     job::{ErrorCode, Handoff, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},
-    telemetry::names,
     tools::{self, Gate, Tool, ToolContext},
 };
 
@@ -97,6 +100,27 @@ impl Mode {
         }
     }
 
+    /// Which of the fields that a job gives mean nothing in this mode. Like fields that nobody knows they do no harm; but
+    /// whoever wrote one meant something by it.
+    fn meaningless(self, asked: &Handoff) -> Vec<String> {
+        let given: [(&str, bool, &[Self]); 9] = [
+            ("threshold", asked.threshold.is_some(), &[Self::Route]),
+            ("show_top_n", asked.show_top_n.is_some(), &[Self::Route]),
+            ("agent", asked.agent.is_some(), &[Self::Network]),
+            ("reset", asked.reset, &[Self::Network]),
+            ("tiers", asked.tiers.is_some(), &[Self::Tiers]),
+            ("context", asked.context.is_some(), &[Self::Tiers]),
+            ("max_tier", asked.max_tier.is_some(), &[Self::Tiers]),
+            ("num_tiers", asked.num_tiers.is_some(), &[Self::Tiers]),
+            ("pool", asked.pool.is_some(), &[Self::Pool]),
+        ];
+        let about_pools = [Self::Pool, Self::Network];
+        let capability = ("capability", asked.capability.is_some(), &about_pools[..]);
+        let given = given.into_iter().chain([capability]).filter(|(_, given, modes)| *given && !modes.contains(&self));
+        let mode = self.as_str();
+        given.map(|(field, ..)| format!("handoff.{field} means nothing in mode {mode}: it was not looked at")).collect()
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Route => "route",
@@ -147,45 +171,6 @@ impl Frame<'_> {
     }
 }
 
-/// What is written down about it on its way.
-struct Book {
-    trail: Trail,
-    made: Made,
-    execution: Execution,
-    /// Where it goes; nothing once it is there, or where it is not to be written.
-    store: Option<TrailStore>,
-}
-
-impl Book {
-    fn sum_up(&mut self, outcome: &str, agent: Option<String>) {
-        self.execution.outcome = outcome.to_owned();
-        self.execution.agent_id = agent;
-        self.execution.model_calls = self.made.model_calls;
-        self.execution.cost_usd = self.made.cost_usd;
-    }
-}
-
-impl Drop for Book {
-    /// A job that is cancelled or out of time is dropped where it stands: its trail is written all the same. When it
-    /// goes on elsewhere, that trail takes the place of this one.
-    fn drop(&mut self) {
-        let (Some(store), Ok(runtime)) = (self.store.take(), tokio::runtime::Handle::try_current()) else { return };
-        let error =
-            JobError::new(ErrorCode::Cancelled, "the job was stopped here: cancelled, out of time, or moved on");
-        self.trail.stop(None, &error);
-        self.sum_up("stopped", None);
-        let (entries, execution) = (self.trail.entries().to_vec(), self.execution.clone());
-        runtime.spawn(async move { keep(&store, &entries, &execution).await });
-    }
-}
-
-/// A trail that cannot be kept is no reason to fail a job.
-async fn keep(store: &TrailStore, entries: &[TrailEntry], execution: &Execution) {
-    if let Err(error) = store.keep(entries, execution).await {
-        tracing::warn!(job_id = execution.job_id, %error, "the trail of a handoff could not be kept");
-    }
-}
-
 /// What a mode came to.
 struct Outcome {
     result: RawJson,
@@ -214,7 +199,7 @@ impl Handoffs {
             Mode::Route => Began::now(),
             _ => context.journal.step("handoff", context.meter, async { Ok(Began::now()) }).await?,
         };
-        let mut book = Book {
+        let book = record.handoff.insert(Box::new(Book {
             trail: Trail::new(&began.execution_id, &began.at),
             made: Made::default(),
             execution: Execution {
@@ -226,20 +211,22 @@ impl Handoffs {
                 ..Execution::default()
             },
             store: (!context.journal.replays()).then(|| self.trail.clone()),
-        };
+        }));
+        book.made.warnings.extend(mode.meaningless(&asked));
         let frame = Frame { job, asked, registry: self.registry.current(), around, began };
         // On the heap: they are many times the size of the other lanes, whose jobs would carry them about.
         let ended = match mode {
-            Mode::Route => Box::pin(self.route(&frame, &mut book)).await,
-            Mode::Tiers => Box::pin(self.tiers(&frame, &mut book)).await,
-            Mode::Network => Box::pin(self.network(&frame, &mut book)).await,
-            Mode::Pool => Box::pin(self.pool(&frame, &mut book)).await,
+            Mode::Route => Box::pin(self.route(&frame, book)).await,
+            Mode::Tiers => Box::pin(self.tiers(&frame, book)).await,
+            Mode::Network => Box::pin(self.network(&frame, book)).await,
+            Mode::Pool => Box::pin(self.pool(&frame, book)).await,
         };
-        record.tool_calls.append(&mut book.made.tool_calls);
-        record.warnings.append(&mut book.made.warnings);
-        conclude(&mut book, &ended).await;
-        let id = book.execution.execution_id.as_str();
-        let Outcome { result, agent, text } = ended.map_err(|error| error.with_detail("execution_id", id))?;
+        conclude(book, &ended).await;
+        let id = book.execution.execution_id.clone();
+        if let Some(mut book) = record.handoff.take() {
+            record.take_in(&mut book.made);
+        }
+        let Outcome { result, agent, text } = ended.map_err(|error| traced(error, &id))?;
         let text = text.unwrap_or_default().chars().take(Preview::TEXT_CHARS).collect();
         let preview = Preview::Handoff { mode: mode.as_str().into(), agent, text };
         Ok(LaneEnd::Done { lane: Lane::Handoff, result, preview })
@@ -265,7 +252,8 @@ impl Handoffs {
         let kit = self.toolbox.kit(registry, agents, &self.tools, &frame.around.tool_context).await?;
         made.warnings.extend(kit.warnings);
         let (pools, bounds) = (self.pools.clone(), self.options.agent);
-        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), kit.tools.clone(), pools, bounds);
+        let (own, errands) = (kit.tools.clone(), made.errands());
+        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), own, pools, bounds, errands);
         let mut tools = kit.tools;
         let asks = registry.asks(&ToolRef::BuiltIn(delegate.spec().name.clone()));
         tools.push(Gate::before(Arc::new(delegate), asks));
@@ -303,37 +291,5 @@ impl Handoffs {
         let worked = frame.began.age().saturating_sub(tools::waited(context.journal, context.meter).await?);
         let left = Duration::from_secs(secs).saturating_sub(worked);
         Ok(Some(WallClock { until: Instant::now() + left, secs }))
-    }
-}
-
-/// Writes the trail and counts.
-async fn conclude(book: &mut Book, ended: &Result<Outcome, JobError>) {
-    let error = ended.as_ref().err();
-    let agent = ended.as_ref().ok().and_then(|outcome| outcome.agent.clone());
-    book.sum_up(error.map_or("ok", |error| error.code.as_str()), agent);
-    // A replay writes nothing; a job that goes back to wait has not ended.
-    let Some(store) = book.store.take().filter(|_| !error.is_some_and(|error| error.deferred)) else { return };
-    if let Some(error) = error.filter(|_| book.trail.entries().is_empty()) {
-        book.trail.stop(None, error);
-    }
-    count(&book.execution);
-    keep(&store, book.trail.entries(), &book.execution).await;
-}
-
-fn count(execution: &Execution) {
-    let labels = [("mode", execution.mode.clone()), ("outcome", execution.outcome.clone())];
-    metrics::counter!(names::HANDOFFS_TOTAL, &labels).increment(1);
-    for tier in &execution.tiers {
-        let level = tier.tier_level.to_string();
-        if tier.escalated {
-            metrics::counter!(names::ESCALATIONS_TOTAL, "tier" => level.clone()).increment(1);
-        }
-        if tier.resolved {
-            metrics::counter!(names::TIERS_RESOLVED_TOTAL, "tier" => level.clone()).increment(1);
-        }
-        if let Some(score) = tier.complexity_score {
-            metrics::histogram!(names::TIER_COMPLEXITY, "tier" => level.clone()).record(score);
-        }
-        metrics::gauge!(names::TIER_COST_USD_TOTAL, "tier" => level).increment(tier.cost_usd);
     }
 }

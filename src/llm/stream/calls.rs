@@ -14,11 +14,14 @@ use crate::{
         ToolCall,
         fault::{Fault, Kind},
     },
-    settings::limits::{MAX_ARGUMENT_BYTES, MAX_CALLS_PER_TURN, RECORDED_ARGS_BYTES},
+    settings::limits::{MAX_ARGUMENT_BYTES, MAX_CALLS_PER_TURN, MAX_CALLS_READ, RECORDED_ARGS_BYTES},
 };
 
 /// Longest id that is passed on; a longer one gets one of ours.
 const MAX_ID_BYTES: usize = 64;
+
+/// Stands where the model wrote no name: an answer to the call needs one.
+const NAMELESS: &str = "unnamed";
 
 /// Longest tool name that any server allows.
 const MAX_NAME_BYTES: usize = 128;
@@ -77,10 +80,10 @@ impl Calls {
         }
         let at = match self.target(part) {
             Some(at) => at,
-            None if self.0.len() >= MAX_CALLS_PER_TURN => {
+            None if self.0.len() >= MAX_CALLS_READ => {
                 return Err(Fault::new(
-                    Kind::BadOutput,
-                    format!("the model asked for more than {MAX_CALLS_PER_TURN} tool calls at once"),
+                    Kind::TooLarge,
+                    format!("the model asked for more than {MAX_CALLS_READ} tool calls at once"),
                 ));
             }
             None => {
@@ -142,19 +145,31 @@ impl Calls {
         part.name != call.name || (part.arguments.is_some_and(|a| a.as_str() != Some("")) && call.is_complete())
     }
 
-    /// The finished calls. A part without a name that says nothing is dropped.
-    pub(super) fn finish(self) -> Result<Vec<ToolCall>, Fault> {
+    /// The finished calls. A part without a name that says nothing is dropped. With `mends` what cannot be read stands
+    /// as a text, and there may be more than are taken.
+    pub(super) fn finish(self, mends: bool) -> Result<Vec<ToolCall>, Fault> {
+        if self.0.len() > MAX_CALLS_PER_TURN && !mends {
+            return Err(Fault::new(
+                Kind::BadOutput,
+                format!("the model asked for more than {MAX_CALLS_PER_TURN} tool calls at once"),
+            ));
+        }
         let mut ids = HashSet::new();
         let mut calls = Vec::with_capacity(self.0.len());
-        for partial in self.0 {
+        for mut partial in self.0 {
             if partial.name.is_empty() {
                 if partial.arguments.trim().is_empty() {
                     continue;
                 }
-                return Err(Fault::new(Kind::BadOutput, "the model wrote a tool call without a name"));
+                if !mends {
+                    return Err(Fault::new(Kind::BadOutput, "the model wrote a tool call without a name"));
+                }
+                NAMELESS.clone_into(&mut partial.name);
             }
-            let Some(arguments) = arguments(&partial.arguments) else {
-                return Err(unreadable(partial));
+            let arguments = match arguments(&partial.arguments) {
+                Some(arguments) => arguments,
+                None if mends => RawJson::of(recorded(&partial.arguments)),
+                None => return Err(unreadable(partial)),
             };
             let usable = !partial.id.is_empty() && partial.id.len() <= MAX_ID_BYTES && !ids.contains(&partial.id);
             let id = if usable { partial.id } else { new_id() };
@@ -168,16 +183,19 @@ impl Calls {
 /// A call whose arguments are no JSON: what the model wrote is shown as the text that it is.
 fn unreadable(call: Partial) -> Fault {
     let message = format!("the model wrote arguments for {} that are not JSON", call.name);
-    let mut text = call.arguments;
-    text.truncate(text.floor_char_boundary(RECORDED_ARGS_BYTES));
     let made = ToolCallRecord {
         tool: call.name,
-        args: RawJson::of(text.as_str()),
+        args: RawJson::of(recorded(&call.arguments)),
         status: ToolStatus::Error,
         duration_ms: 0,
         error: Some(format!("{}: {message}", ErrorCode::LlmBadOutput.as_str())),
     };
     Fault { unreadable: Some(Box::new(made)), ..Fault::new(Kind::BadOutput, message) }
+}
+
+/// As much of what a model wrote as is kept.
+fn recorded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(RECORDED_ARGS_BYTES)]
 }
 
 /// An id of ours: servers want them unique over a whole conversation.

@@ -152,8 +152,9 @@ impl Assembler {
     }
 
     /// The whole reply, decided by its content: what servers say about the reason of the end is often wrong.
-    /// `ended` says that the server ended it; `offered` are the names of the tools the model could call.
-    pub(super) fn finish(self, ended: bool, offered: &[&str]) -> Result<Assembled, Fault> {
+    /// `ended` says that the server ended it; `offered` are the names of the tools the model could call. With `mends`
+    /// faults of the model itself are no failure.
+    pub(super) fn finish(self, ended: bool, offered: &[&str], mends: bool) -> Result<Assembled, Fault> {
         if !ended && !self.is_finished() {
             let so_far = self.text.len();
             return Err(Fault::new(
@@ -176,7 +177,7 @@ impl Assembler {
             _ => {}
         }
         let (usage, seen) = (self.usage, self.seen);
-        let mut calls = self.calls.finish()?;
+        let mut calls = self.calls.finish(mends)?;
         let mut text = self.text.finish();
         if calls.is_empty()
             && let Some(printed) = printed::calls(&text, offered)
@@ -184,7 +185,8 @@ impl Assembler {
             calls = printed;
             text.clear();
         }
-        if !calls.is_empty() || !text.trim().is_empty() {
+        let silent = calls.is_empty() && text.trim().is_empty();
+        if !silent || (mends && self.refusal.is_empty()) {
             return Ok(Assembled { text, calls, usage, seen });
         }
         if self.refusal.is_empty() {

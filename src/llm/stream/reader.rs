@@ -39,6 +39,7 @@ pub(crate) struct Reader<'a> {
     heard: Heard,
     model: &'a str,
     host: &'a str,
+    mends: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -55,7 +56,13 @@ impl<'a> Reader<'a> {
             heard: Heard::default(),
             model,
             host,
+            mends: false,
         }
+    }
+
+    /// The same; with `mends`, calls that cannot be read and replies that are empty come as they are.
+    pub(crate) fn mending(self, mends: bool) -> Self {
+        Self { mends, ..self }
     }
 
     /// Takes the next bytes. True where they brought content.
@@ -128,7 +135,7 @@ impl<'a> Reader<'a> {
         }
         let assembler = std::mem::take(&mut self.assembler);
         self.heard = assembler.heard();
-        assembler.finish(self.done, offered)
+        assembler.finish(self.done, offered, self.mends)
     }
 
     /// One event. An unreadable last one (`cut`) was cut off, which the end of the reply says better.

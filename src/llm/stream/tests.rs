@@ -1,7 +1,7 @@
 //! Rows of server behaviour: the bytes of a body, and exactly what comes of it.
 
 use super::*;
-use crate::llm::fault::Fault;
+use crate::llm::fault::{Fault, Kind};
 
 const OFFERED: &[&str] = &["run", "patch"];
 
@@ -231,6 +231,52 @@ fn arguments_become_json_or_the_reply_is_bad() {
     check(&deltas(&[r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"run"}}]}"#]), "a=run{}");
     check(&deltas(&[r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#]), "!llm_bad_output BadOutput");
     check(&deltas(&[r#"{"content":"hi","tool_calls":[{"index":0,"id":"a"}]}"#]), r#""hi""#);
+}
+
+/// Whoever asks mends it: what is wrong with the reply of a whole server comes as it is.
+#[test]
+fn faults_of_the_model_come_as_they_are_where_they_are_mended() {
+    let read = |body: &str| {
+        let mut reader = Reader::new("m", "host", 100_000).mending(true);
+        let pushed = reader.push(body.as_bytes(), &mut |_| {});
+        pushed.and_then(|_| reader.finish(OFFERED, &mut |_| {}))
+    };
+    let calls_of = |parts: &[&str]| -> Vec<(String, String)> {
+        let reply = read(&deltas(parts)).unwrap();
+        reply.calls.iter().map(|call| (call.name.clone(), call.arguments.as_str().to_owned())).collect()
+    };
+    let part = |index: usize, name: &str, arguments: &str| {
+        let function = serde_json::json!({"name": name, "arguments": arguments});
+        serde_json::json!({"tool_calls": [{"index": index, "function": function}]}).to_string()
+    };
+    let pair = |name: &str, arguments: &str| (name.to_owned(), arguments.to_owned());
+    // A call that cannot be read leaves its neighbours alone.
+    let mixed = [part(0, "run", "{\"k\":1}"), part(1, "run", "{\"k\":"), part(2, "", "{\"k\":3}")];
+    assert_eq!(
+        calls_of(&mixed.each_ref().map(String::as_str)),
+        [pair("run", "{\"k\":1}"), pair("run", "\"{\\\"k\\\":\""), pair("unnamed", "{\"k\":3}")]
+    );
+    let many: Vec<String> = (0..300).map(|n| part(n, "run", "{}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(calls_of(&many[..40]).len(), 40);
+    let fault = read(&deltas(&many)).unwrap_err();
+    assert_eq!((fault.kind, fault.retries()), (Kind::TooLarge, false), "an end even so");
+    let empty = read(&deltas(&[r#"{"content":" "}"#])).unwrap();
+    assert!(empty.text.trim().is_empty() && empty.calls.is_empty());
+    // What the server did is its fault all the same.
+    for (body, kind) in [
+        (events(&[r#"{"choices":[{"delta":{"content":"hi"}}]}"#]), Kind::Cut),
+        (deltas(&[r#"{"refusal":"no"}"#]), Kind::Refused),
+        (
+            events(&[
+                r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"run","arguments":"{\"k"}}]},"finish_reason":"length"}]}"#,
+                "[DONE]",
+            ]),
+            Kind::OutOfTokens,
+        ),
+    ] {
+        assert_eq!(read(&body).unwrap_err().kind, kind, "{body}");
+    }
 }
 
 #[test]

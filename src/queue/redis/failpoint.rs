@@ -5,7 +5,7 @@
 /// Passes the point `name`, unless `AGENT_RUNNER_FAILPOINT` names it: then the process dies here, the
 /// `AGENT_RUNNER_FAILPOINT_AT`-th time.
 #[cfg(feature = "failpoints")]
-pub(super) fn reach(name: &str) {
+pub(crate) fn reach(name: &str) {
     use std::sync::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
@@ -29,4 +29,4 @@ pub(super) fn reach(name: &str) {
 /// Passes the point `name`.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
-pub(super) fn reach(_name: &str) {}
+pub(crate) fn reach(_name: &str) {}

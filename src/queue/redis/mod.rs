@@ -12,7 +12,7 @@ mod connect;
 mod core;
 mod dump;
 mod envelope;
-mod failpoint;
+pub(crate) mod failpoint;
 mod finish;
 mod held;
 mod keys;

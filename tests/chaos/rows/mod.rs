@@ -3,6 +3,7 @@
 
 pub mod cuts;
 pub mod failpoints;
+pub mod handoffs;
 pub mod primary_kills;
 pub mod redis_restarts;
 pub mod stopped_worker;

@@ -54,6 +54,12 @@ impl Stage {
         Service::start(&[], &env)
     }
 
+    /// Starts a service with more variables, and waits for nothing: it may die before it is ready.
+    pub(crate) fn spawn_with(&self, more: &[(&str, &str)]) -> Service {
+        let own = self.env.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        Service::spawn(&[], &own.chain(more.iter().copied()).collect::<Vec<_>>())
+    }
+
     /// Runs a command of the program with the configuration of this stage.
     pub(crate) fn command(&self, args: &[&str]) -> Output {
         let env: Vec<(&str, &str)> = self.env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

@@ -296,10 +296,11 @@ fn lane(row: &Row, store: SharedStore, model: Option<Arc<dyn ChatModel>>, log: &
         pools: Arc::new(Pools::new(store.clone(), HOUR)),
         conversations: Conversations::new(store, HOUR),
         options: HandoffOptions {
-            agent: RunBounds::of_agent(small("llm.max_turns", 6), 3),
+            agent: RunBounds::of_agent(small("llm.max_turns", 6), small("max_turns", 20), 3),
             network: RunBounds {
                 scope: Scope::Network,
                 max_turns: small("max_turns", 20),
+                max_in_all: small("max_turns", 20),
                 max_handoffs: small("max_handoffs", 10),
                 max_repeats: 3,
             },

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     cast::Cast,
+    kit::Kit,
     pools::{Loans, Pools},
     registry::{Agent, Registry, ToolRef},
     run::RunBounds,
@@ -31,8 +32,8 @@ pub struct DelegateToAgent {
     spec: ToolSpec,
     registry: Arc<Registry>,
     model: Arc<dyn ChatModel>,
-    /// The built-in tools, without this one.
-    tools: Vec<Arc<dyn Tool>>,
+    /// The tools of the run, without this one.
+    tools: Kit,
     pools: Arc<Pools>,
     bounds: RunBounds,
     depth: u32,
@@ -45,12 +46,12 @@ struct Arguments {
 }
 
 impl DelegateToAgent {
-    /// The tool. `tools` are the other built-in tools.
+    /// The tool. `tools` are the others of the run.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
         model: Arc<dyn ChatModel>,
-        tools: Vec<Arc<dyn Tool>>,
+        tools: Kit,
         pools: Arc<Pools>,
         bounds: RunBounds,
     ) -> Self {
@@ -58,21 +59,20 @@ impl DelegateToAgent {
     }
 
     /// The tools of the agent that a task goes to: where it may delegate further, one level less deep.
-    fn tools_for(&self, agent: &Agent) -> Vec<Arc<dyn Tool>> {
-        let mut tools = self.tools.clone();
+    fn tools_for(&self, agent: &Agent) -> Kit {
         let delegates = agent.tools.contains(&ToolRef::BuiltIn(NAME.into()));
-        if delegates && self.depth > 1 {
-            tools.push(Arc::new(Self {
-                spec: self.spec.clone(),
-                registry: self.registry.clone(),
-                model: self.model.clone(),
-                tools: self.tools.clone(),
-                pools: self.pools.clone(),
-                bounds: self.bounds,
-                depth: self.depth - 1,
-            }));
+        if !delegates || self.depth <= 1 {
+            return self.tools.clone();
         }
-        tools
+        self.tools.with(Arc::new(Self {
+            spec: self.spec.clone(),
+            registry: self.registry.clone(),
+            model: self.model.clone(),
+            tools: self.tools.clone(),
+            pools: self.pools.clone(),
+            bounds: self.bounds,
+            depth: self.depth - 1,
+        }))
     }
 
     /// The agent meant, whatever its spelling.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use agent_runner::{
     agents::Registry,
-    job::{JobError, Lane, Preview, RawJson},
+    job::{Job, JobError, Lane, Preview, RawJson},
     llm::ToolSpec,
     tools::{Effect, PendingCall, SearchSource, Tool, ToolContext, ToolEnd, ToolHit, ToolOutput},
 };
@@ -197,18 +197,16 @@ async fn whoever_asks_for_approval_asks_for_all() {
 /// Pipelines that somebody saved.
 struct Saved;
 
+#[async_trait]
 impl SearchSource for Saved {
-    fn kind(&self) -> &'static str {
-        "pipeline"
-    }
-
-    fn tools(&self) -> Vec<ToolHit> {
-        vec![ToolHit {
+    async fn tools(&self, _: &Job) -> Result<Vec<ToolHit>, String> {
+        let hit = ToolHit {
             name: "cheapest_flights".into(),
             description: "The cheapest flights between two cities".into(),
             kind: "pipeline".into(),
             call: json!({"tool": "cheapest_flights"}),
-        }]
+        };
+        Ok(vec![hit])
     }
 }
 
@@ -221,7 +219,7 @@ async fn a_search_finds_what_the_run_may_use_and_nothing_else() {
     let servers = json!({"s": server.entry(json!({})), "hidden": {"command": ["/no/such"]}});
     let registry = registry(json!(["search_tools", "openapi_action", "mcp:s"]), servers);
     let (mut bench, _) = bench(Effect::Reads);
-    bench.toolbox.sources.push(Arc::new(Saved));
+    bench.source(Saved);
     let kit = bench.kit(&registry).await;
     let first = async |query: &str, n: u32| {
         let arguments = json!({"query": query, "limit": 1}).to_string();

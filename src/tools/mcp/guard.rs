@@ -92,19 +92,29 @@ fn wait(mut child: Child) -> i32 {
         let _ = rustix::stdio::dup2_stdout(nowhere);
     }
     std::thread::spawn(end_with_the_runner);
-    child.wait().map_or(NOT_STARTED, code)
+    let code = child.wait().map_or(NOT_STARTED, code);
+    if has_lost_the_runner(Some(&Timespec::default())) {
+        let _ = kill_current_process_group(Signal::KILL);
+    }
+    // The runner ends whatever the server leaves behind, now that its guard is gone.
+    code
 }
 
 fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(NOT_STARTED)
 }
 
-/// Waits until nobody can write to the standard input any more, and ends the group, this process with it.
+/// Waits for the end of the runner, and ends the group, this process with it.
 fn end_with_the_runner() {
-    let input = std::io::stdin();
-    // No events are asked for: that the other end is closed is told all the same, and nothing is read.
-    let mut ends = [PollFd::new(&input, PollFlags::empty())];
-    while let Err(rustix::io::Errno::INTR) = poll(&mut ends, None) {}
+    while !has_lost_the_runner(None) {}
     while let Err(rustix::io::Errno::INTR) = poll(&mut [], Some(&GRACE)) {}
     let _ = kill_current_process_group(Signal::KILL);
+}
+
+/// Waits `at_most` so long until nobody can write to the standard input any more. No events are asked for: that the
+/// other end is closed is told all the same, and nothing is read.
+fn has_lost_the_runner(at_most: Option<&Timespec>) -> bool {
+    let input = std::io::stdin();
+    let mut ends = [PollFd::new(&input, PollFlags::empty())];
+    poll(&mut ends, at_most).is_ok_and(|ended| ended > 0)
 }

@@ -182,6 +182,11 @@ fn misbehave(deed: &str, script: &Value, message: &Value) {
         "exit" => std::process::exit(1),
         "hang" => {}
         "long" => say(&said(message, &"é".repeat(100_000))),
+        "long-error" => {
+            let mut long = said(message, &"é".repeat(100_000));
+            long["result"]["isError"] = json!(true);
+            say(&long);
+        }
         "huge" => write(&said(message, &"x".repeat(5 << 20)).to_string()),
         "garbage" => {
             write("Starting up…\n\n{\"jsonrpc\": \"2.0\"\n[]\n42");
@@ -223,6 +228,15 @@ fn misbehave(deed: &str, script: &Value, message: &Value) {
             say(&said(message, &format!("{names:?} in {}", std::env::current_dir().unwrap().display())));
         }
         "limits" => say(&said(message, &std::fs::read_to_string("/proc/self/limits").unwrap())),
+        // The same, and this one does not end with its input either.
+        "stubborn" => {
+            let pipe = || OpenOptions::new().write(true).open(script["pipe"].as_str().unwrap()).unwrap();
+            Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).stdout(pipe()).spawn().unwrap();
+            let own = pipe();
+            say(&well);
+            std::thread::park();
+            drop(own);
+        }
         // A process of its own that holds a pipe open for as long as it lives.
         "child" => {
             let pipe = OpenOptions::new().write(true).open(script["pipe"].as_str().unwrap()).unwrap();

@@ -101,7 +101,7 @@ impl Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     // Before anything is read: a guard has the environment of an MCP server.
-    if let Some(code) = mcp::guard(std::env::args_os()) {
+    if let Some(code) = mcp::guard(std::env::args_os(), |why| eprintln!("error: {why}")) {
         return code;
     }
     let cli = Cli::parse();

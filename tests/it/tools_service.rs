@@ -107,17 +107,17 @@ async fn told(stage: &Stage, id: &str) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn a_call_that_waits_is_told_as_waiting_and_as_made_once_it_is() {
+/// Agents, the model's replies, decisions, events.
+type Waiting = (Value, Vec<Reply>, Vec<&'static str>, Vec<&'static str>);
+
+fn waiting() -> Vec<Waiting> {
     let approval = |tool: &str| json!({"tool": tool, "approval": "required"});
     let lead = json!({"id": "mailer", "description": "mails reports", "tools": [approval("delegate_to_agent")]});
     let other = json!({"id": "other", "tools": [approval("mcp:mail/send")], "description": "zzz"});
     let send = || Reply::call("mail__send", &json!({"k": 1}));
     let delegate = || Reply::call("delegate_to_agent", &json!({"agent": "other", "task": "send it"}));
     let pipeline = json!({"pipeline": [{"step": "literal", "rows": [{"a": 1}]}]});
-    // (agents, the model's replies, decisions, events)
-    type Row = (Value, Vec<Reply>, Vec<&'static str>, Vec<&'static str>);
-    let mut rows: Vec<Row> = vec![
+    let mut rows: Vec<Waiting> = vec![
         (
             json!([agent(json!({"tools": [approval("mcp:mail/send")]}))]),
             vec![send(), Reply::text("Done.")],
@@ -182,7 +182,12 @@ async fn a_call_that_waits_is_told_as_waiting_and_as_made_once_it_is() {
             "tool_finished delegate_to_agent",
         ],
     ));
-    for (n, (agents, replies, decisions, expected)) in rows.into_iter().enumerate() {
+    rows
+}
+
+#[tokio::test]
+async fn a_call_that_waits_is_told_as_waiting_and_as_made_once_it_is() {
+    for (n, (agents, replies, decisions, expected)) in waiting().into_iter().enumerate() {
         let server = ScriptedServer::new(json!({"tools": [tool("send")]}));
         let agents = file(json!({"agents": agents, "mcp_servers": {"mail": server.entry(json!({}))}}));
         let asked = replies.len();

@@ -48,9 +48,10 @@ pub(super) fn command(guard: &Path, program: &Program) -> Command {
     command
 }
 
-/// Is a guard, where these arguments of the process say so, and gives the exit code of what it guarded.
+/// Is a guard, where these arguments of the process say so, and gives the exit code of what it guarded. `tell` is told
+/// why that could not be started.
 #[must_use]
-pub fn guard(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
+pub fn guard(arguments: impl IntoIterator<Item = OsString>, tell: impl Fn(&str)) -> Option<ExitCode> {
     let mut arguments = arguments.into_iter().skip(1);
     if arguments.next()? != NAME {
         return None;
@@ -65,7 +66,7 @@ pub fn guard(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> 
     let code = match start(arguments.collect(), memory_mb) {
         Ok(child) => wait(child),
         Err(why) => {
-            eprintln!("{why}");
+            tell(&why);
             NOT_STARTED
         }
     };

@@ -228,14 +228,20 @@ fn misbehave(deed: &str, script: &Value, message: &Value) {
             say(&said(message, &format!("{names:?} in {}", std::env::current_dir().unwrap().display())));
         }
         "limits" => say(&said(message, &std::fs::read_to_string("/proc/self/limits").unwrap())),
-        // The same, and this one does not end with its input either.
+        other => leave_behind(other, script, message),
+    }
+}
+
+/// What servers of this world start.
+fn leave_behind(deed: &str, script: &Value, message: &Value) {
+    match deed {
+        // The same as a child, and this one does not end with its input either.
         "stubborn" => {
             let pipe = || OpenOptions::new().write(true).open(script["pipe"].as_str().unwrap()).unwrap();
-            Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).stdout(pipe()).spawn().unwrap();
-            let own = pipe();
-            say(&well);
-            std::thread::park();
-            drop(own);
+            let mut child = Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).stdout(pipe()).spawn().unwrap();
+            let _own = pipe();
+            say(&said(message, "well"));
+            child.wait().unwrap();
         }
         // A process of its own that holds a pipe open for as long as it lives.
         "child" => {

@@ -163,13 +163,18 @@ fn waiting() -> Vec<Waiting> {
             ],
         ),
     ];
-    // The one that a task goes to delegates in turn: that is asked about as well.
+    rows.push(delegated(lead, delegate()));
+    rows
+}
+
+/// The one that a task goes to delegates in turn: that is asked about as well.
+fn delegated(lead: Value, delegate: Reply) -> Waiting {
     let middle = json!({"id": "other", "tools": ["delegate_to_agent"], "description": "zzz"});
     let on = Reply::call("delegate_to_agent", &json!({"agent": "last", "task": "send it"}));
     let end = || Reply::text("Done.");
-    rows.push((
+    (
         json!([lead, middle, {"id": "last", "description": "zzz"}]),
-        vec![delegate(), on, end(), end(), end()],
+        vec![delegate, on, end(), end(), end()],
         vec!["approve", "approve"],
         vec![
             "approval delegate_to_agent",
@@ -181,8 +186,7 @@ fn waiting() -> Vec<Waiting> {
             "tool_finished delegate_to_agent",
             "tool_finished delegate_to_agent",
         ],
-    ));
-    rows
+    )
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     cast::Cast,
     errand::{Errand, Errands},
+    kit::Kit,
     pools::{Loans, Pools},
     registry::{Agent, Registry, ToolRef},
     run::RunBounds,
@@ -37,8 +38,8 @@ pub struct DelegateToAgent {
     spec: ToolSpec,
     registry: Arc<Registry>,
     model: Arc<dyn ChatModel>,
-    /// The built-in tools, without this one.
-    tools: Vec<Arc<dyn Tool>>,
+    /// The tools of the run, without this one.
+    tools: Kit,
     pools: Arc<Pools>,
     bounds: RunBounds,
     errands: Errands,
@@ -51,12 +52,12 @@ struct Arguments {
 }
 
 impl DelegateToAgent {
-    /// The tool. `tools` are the other built-in tools; with `errands` it belongs to the runs of one handoff.
+    /// The tool. `tools` are the others of the run; with `errands` it belongs to the runs of one handoff.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
         model: Arc<dyn ChatModel>,
-        tools: Vec<Arc<dyn Tool>>,
+        tools: Kit,
         pools: Arc<Pools>,
         bounds: RunBounds,
         errands: Errands,
@@ -65,12 +66,11 @@ impl DelegateToAgent {
     }
 
     /// The tools of the agent that a task goes to.
-    fn tools_for(&self, agent: &Agent) -> Vec<Arc<dyn Tool>> {
-        let mut tools = self.tools.clone();
-        if agent.tools.contains(&ToolRef::BuiltIn(NAME.into())) {
-            tools.push(Arc::new(self.clone()));
+    fn tools_for(&self, agent: &Agent) -> Kit {
+        if !agent.tools.contains(&ToolRef::BuiltIn(NAME.into())) {
+            return self.tools.clone();
         }
-        tools
+        self.tools.with(Arc::new(self.clone()))
     }
 
     /// The agent meant, whatever its spelling.

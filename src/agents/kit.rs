@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::registry::{Agent, McpServer, Registry, TRANSFER_PREFIX, ToolRef};
+use super::registry::{McpServer, Registry, TRANSFER_PREFIX, ToolRef};
 use crate::{
     job::JobError,
     tools::{
@@ -16,7 +18,6 @@ use crate::{
 /// Tools that one agent is offered: model servers take no more.
 const MAX_OFFERED: usize = 128;
 const SEARCH: &str = "search_tools";
-const DELEGATE: &str = "delegate_to_agent";
 
 /// What all runs of the process share.
 pub struct Toolbox {
@@ -26,55 +27,47 @@ pub struct Toolbox {
     pub sources: Vec<Arc<dyn SearchSource>>,
 }
 
-/// The tools of one run.
-#[derive(Default)]
+/// The tools of one run. A server is asked for its tools when the first agent that names it takes its seat; from then on
+/// its list stays for the run.
+#[derive(Clone, Default)]
 pub struct Kit {
-    /// Everything its agents may call, by [`named`].
-    pub tools: Vec<Arc<dyn Tool>>,
-    /// Which tools are not there, and why.
-    pub warnings: Vec<String>,
+    run: Arc<Run>,
+    /// Beside what everybody in the run may name.
+    more: Vec<Arc<dyn Tool>>,
+}
+
+/// What everybody in the run shares.
+#[derive(Default)]
+struct Run {
+    toolbox: Option<Arc<Toolbox>>,
+    registry: Arc<Registry>,
+    had: Mutex<Had>,
+}
+
+/// What was brought in so far.
+#[derive(Default)]
+struct Had {
+    tools: Vec<Arc<dyn Tool>>,
+    names: Names,
+    servers: FxHashSet<String>,
+    /// The search of those who were seated, by what they may use.
+    searches: FxHashMap<Vec<String>, Arc<dyn Tool>>,
+    /// Whose warnings were told.
+    told: FxHashSet<String>,
 }
 
 impl Toolbox {
-    /// The tools for a run in which `agents` may speak. Which tools the servers have goes on record: a redelivered job
-    /// offers the same. A server that cannot be had costs its tools, not the run.
-    ///
-    /// # Errors
-    /// `internal` when the journal fails.
-    pub async fn kit(
-        &self,
-        registry: &Registry,
-        agents: &[&Agent],
-        built_ins: &[Arc<dyn Tool>],
-        context: &ToolContext<'_>,
-    ) -> Result<Kit, JobError> {
-        // Whoever may delegate brings in everybody.
-        let delegates = agents.iter().any(|agent| agent.tools.contains(&ToolRef::BuiltIn(DELEGATE.into())));
-        let agents: Vec<&Agent> = if delegates { registry.agents.iter().collect() } else { agents.to_vec() };
-        let mut kit = Kit::default();
-        let mut names = Names::default();
+    /// The tools of a run, `built_ins` among them. No server is asked yet.
+    #[must_use]
+    pub fn kit(self: &Arc<Self>, registry: &Arc<Registry>, built_ins: &[Arc<dyn Tool>]) -> Kit {
+        let mut had = Had::default();
         for tool in built_ins {
             let name = tool.spec().name.clone();
-            let _ = names.take(&name, &name);
-            kit.tools.push(Gate::before(tool.clone(), registry.asks(&ToolRef::BuiltIn(name))));
+            let _ = had.names.take(&name, &name);
+            had.tools.push(Gate::before(tool.clone(), registry.asks(&ToolRef::BuiltIn(name))));
         }
-        let needed: Vec<(&String, &McpServer)> =
-            registry.mcp_servers.iter().filter(|(name, _)| agents.iter().any(|agent| uses(agent, name))).collect();
-        let opened = join_all(needed.iter().map(|(name, server)| self.server(name, server, context))).await;
-        for ((name, _), opened) in needed.into_iter().zip(opened) {
-            let (listed, tools) = opened?;
-            match listed {
-                Ok(listed) => kit.warnings.extend(listed.left_out),
-                Err(why) => kit.warnings.push(why),
-            }
-            for tool in tools {
-                kit.add(registry, name, tool, &mut names);
-            }
-        }
-        kit.missing(&agents);
-        kit.bound(&agents);
-        kit.searchable(&agents, &self.sources, registry);
-        Ok(kit)
+        let (toolbox, registry) = (Some(self.clone()), registry.clone());
+        Kit { run: Arc::new(Run { toolbox, registry, had: Mutex::new(had) }), more: Vec::new() }
     }
 
     /// The tools of one server, by the record or as it lists them now.
@@ -86,7 +79,8 @@ impl Toolbox {
     ) -> Result<(Result<Listed, String>, Vec<McpTool>), JobError> {
         let lease = self.servers.lease(&server_spec(name, server));
         let list = async { Ok(Box::pin(lease.list()).await) };
-        let step = format!("{}mcp:{name}", context.step);
+        // One list for the run, whoever is seated first.
+        let step = format!("mcp:{name}");
         let listed: Result<Listed, String> = context.journal.step(&step, context.meter, list).await?;
         let tools = listed.iter().flat_map(|listed| &listed.tools);
         let tools = tools.map(|tool| McpTool::new(tool.clone(), lease.clone())).collect();
@@ -95,82 +89,141 @@ impl Toolbox {
 }
 
 impl Kit {
-    fn add(&mut self, registry: &Registry, name: &str, tool: McpTool, names: &mut Names) {
-        let (function, own) = (tool.spec().name.clone(), tool.name().to_owned());
-        if let Err(first) = names.take(&function, &format!("{name}/{own}")) {
-            self.warnings.push(format!("{name}: the tool {own:?} is left out: its name {function} is that of {first}"));
+    /// These tools as they are, and no servers.
+    #[must_use]
+    pub fn of(tools: Vec<Arc<dyn Tool>>) -> Self {
+        Self { run: Arc::default(), more: tools }
+    }
+
+    /// The same run with one more tool, behind its gate.
+    #[must_use]
+    pub fn with(&self, tool: Arc<dyn Tool>) -> Self {
+        let name = &tool.spec().name;
+        let mut more: Vec<Arc<dyn Tool>> = self.more.iter().filter(|one| one.spec().name != *name).cloned().collect();
+        let asks = self.run.registry.asks(&ToolRef::BuiltIn(name.clone()));
+        more.push(Gate::before(tool, asks));
+        Self { run: self.run.clone(), more }
+    }
+
+    /// Brings in what an agent names ([`ToolRef::text`]) and the run does not have yet, and gives what is to be said
+    /// about it, once. Which tools a server has goes on record: a redelivered job offers the same. A server that cannot
+    /// be had costs its tools, not the run.
+    ///
+    /// # Errors
+    /// `internal` when the journal fails.
+    pub async fn seat(
+        &self,
+        agent: &str,
+        references: &[String],
+        context: &ToolContext<'_>,
+    ) -> Result<Vec<String>, JobError> {
+        let Some(toolbox) = &self.run.toolbox else { return Ok(Vec::new()) };
+        let mut warnings = Vec::new();
+        let missing: Vec<(&String, &McpServer)> = {
+            let had = self.run.had.lock();
+            let servers = self.run.registry.mcp_servers.iter();
+            servers.filter(|(name, _)| !had.servers.contains(*name) && uses(references, name)).collect()
+        };
+        let opened = join_all(missing.iter().map(|(name, server)| toolbox.server(name, server, context))).await;
+        for ((name, _), opened) in missing.into_iter().zip(opened) {
+            let (listed, tools) = opened?;
+            match listed {
+                Ok(listed) => warnings.extend(listed.left_out),
+                Err(why) => warnings.push(why),
+            }
+            self.add(name, tools, &mut warnings);
+        }
+        if self.run.had.lock().told.insert(agent.to_owned()) {
+            self.judge(agent, references, &mut warnings);
+        }
+        self.search(references, &toolbox.sources);
+        Ok(warnings)
+    }
+
+    fn add(&self, server: &str, tools: Vec<McpTool>, warnings: &mut Vec<String>) {
+        let mut had = self.run.had.lock();
+        if !had.servers.insert(server.to_owned()) {
             return;
         }
-        let reference = ToolRef::Mcp { server: name.to_owned(), tool: Some(own) };
-        self.tools.push(Gate::before(Arc::new(tool), registry.asks(&reference)));
-    }
-
-    /// Says which tools the agents name and the servers do not have.
-    fn missing(&mut self, agents: &[&Agent]) {
-        for agent in agents {
-            for reference in &agent.tools {
-                let ToolRef::Mcp { server, tool: Some(tool) } = reference else { continue };
-                let function = function_name(server, tool);
-                if !self.tools.iter().any(|tool| tool.spec().name == function) {
-                    let warning = format!("the agent {} goes without {server}/{tool}: it is not there", agent.id);
-                    self.warnings.push(warning);
-                }
+        for tool in tools {
+            let (function, own) = (tool.spec().name.clone(), tool.name().to_owned());
+            if let Err(first) = had.names.take(&function, &format!("{server}/{own}")) {
+                let what = format!("{server}: the tool {own:?} is left out: its name {function} is that of {first}");
+                warnings.push(what);
+                continue;
             }
+            let reference = ToolRef::Mcp { server: server.to_owned(), tool: Some(own) };
+            had.tools.push(Gate::before(Arc::new(tool), self.run.registry.asks(&reference)));
         }
     }
 
-    fn bound(&mut self, agents: &[&Agent]) {
-        for agent in agents {
-            let offered = named(&agent.tools, &self.tools).len();
-            if offered > MAX_OFFERED {
-                let warning = format!("the agent {} names {offered} tools: it is offered {MAX_OFFERED}", agent.id);
-                self.warnings.push(warning);
+    /// Says which tools the agent names and the servers do not have, and that it names too many.
+    fn judge(&self, agent: &str, references: &[String], warnings: &mut Vec<String>) {
+        let tools = self.tools();
+        for reference in references {
+            let Some((server, tool)) = reference.strip_prefix("mcp:").and_then(|of| of.split_once('/')) else {
+                continue;
+            };
+            let function = function_name(server, tool);
+            if !tools.iter().any(|tool| tool.spec().name == function) {
+                warnings.push(format!("the agent {agent} goes without {server}/{tool}: it is not there"));
             }
+        }
+        let named = all_named(references, &tools).len();
+        if named > MAX_OFFERED {
+            warnings.push(format!("the agent {agent} names {named} tools: it is offered {MAX_OFFERED}"));
         }
     }
 
-    /// Adds the search, over what the agents of the run may use.
-    fn searchable(&mut self, agents: &[&Agent], sources: &[Arc<dyn SearchSource>], registry: &Registry) {
-        let reference = ToolRef::BuiltIn(SEARCH.into());
-        if !agents.iter().any(|agent| agent.tools.contains(&reference)) {
+    /// Makes the search over what may be used by whoever names these tools.
+    fn search(&self, references: &[String], sources: &[Arc<dyn SearchSource>]) {
+        let may = |name: &str| references.iter().any(|reference| reference == name);
+        if !may(SEARCH) || self.run.had.lock().searches.contains_key(references) {
             return;
         }
-        let mut specs = Vec::new();
-        for tool in agents.iter().flat_map(|agent| named(&agent.tools, &self.tools)) {
-            if !specs.iter().any(|known: &&crate::llm::ToolSpec| known.name == tool.spec().name) {
-                specs.push(tool.spec());
-            }
-        }
-        let mut all: Vec<Arc<dyn SearchSource>> = vec![Arc::new(Offered::new(specs.into_iter()))];
-        let calls_apis = agents.iter().any(|agent| agent.tools.contains(&ToolRef::BuiltIn("openapi_action".into())));
-        all.extend(sources.iter().filter(|source| source.kind() != "openapi" || calls_apis).cloned());
-        self.tools.push(Gate::before(Arc::new(FindTools::new(all)), registry.asks(&reference)));
+        let own = self.offered(references);
+        let mut all: Vec<Arc<dyn SearchSource>> = vec![Arc::new(Offered::new(own.iter().map(|tool| tool.spec())))];
+        all.extend(sources.iter().filter(|source| source.called_with().is_none_or(may)).cloned());
+        let asks = self.run.registry.asks(&ToolRef::BuiltIn(SEARCH.into()));
+        let search = Gate::before(Arc::new(FindTools::new(all)), asks);
+        self.run.had.lock().searches.insert(references.to_vec(), search);
+    }
+
+    /// Everything that was brought in so far.
+    fn tools(&self) -> Vec<Arc<dyn Tool>> {
+        let had = self.run.had.lock();
+        had.tools.iter().chain(&self.more).cloned().collect()
+    }
+
+    /// The tools that `references` name ([`ToolRef::text`]), in their order, as far as they are at hand.
+    #[must_use]
+    pub fn offered(&self, references: &[String]) -> Vec<Arc<dyn Tool>> {
+        let mut tools = self.tools();
+        tools.extend(self.run.had.lock().searches.get(references).cloned());
+        let mut found = all_named(references, &tools);
+        found.truncate(MAX_OFFERED);
+        debug_assert!(found.iter().all(|tool| !tool.spec().name.starts_with(TRANSFER_PREFIX)));
+        found
     }
 }
 
-fn uses(agent: &Agent, server: &str) -> bool {
-    agent.tools.iter().any(|tool| matches!(tool, ToolRef::Mcp { server: named, .. } if named == server))
+fn uses(references: &[String], server: &str) -> bool {
+    let of = |reference: &String| {
+        let of_server = reference.strip_prefix("mcp:")?;
+        Some(of_server.split_once('/').map_or(of_server, |(server, _)| server) == server)
+    };
+    references.iter().any(|reference| of(reference).unwrap_or(false))
 }
 
-/// The tools that `references` name, in their order, as far as they are at hand.
-#[must_use]
-pub fn named<'a>(references: &[ToolRef], tools: &'a [Arc<dyn Tool>]) -> Vec<&'a Arc<dyn Tool>> {
-    at_hand(&references.iter().map(ToolRef::text).collect::<Vec<_>>(), tools)
-}
-
-/// The same for references as the file writes them ([`ToolRef::text`]).
-#[must_use]
-pub(super) fn at_hand<'a>(references: &[String], tools: &'a [Arc<dyn Tool>]) -> Vec<&'a Arc<dyn Tool>> {
-    let mut found: Vec<&Arc<dyn Tool>> = Vec::new();
+fn all_named(references: &[String], tools: &[Arc<dyn Tool>]) -> Vec<Arc<dyn Tool>> {
+    let mut found: Vec<Arc<dyn Tool>> = Vec::new();
     for reference in references {
         for tool in tools.iter().filter(|tool| names_tool(reference, &tool.spec().name)) {
             if !found.iter().any(|known| Arc::ptr_eq(known, tool)) {
-                found.push(tool);
+                found.push(tool.clone());
             }
         }
     }
-    found.truncate(MAX_OFFERED);
-    debug_assert!(found.iter().all(|tool| !tool.spec().name.starts_with(TRANSFER_PREFIX)));
     found
 }
 
@@ -182,26 +235,6 @@ pub fn names_tool(reference: &str, name: &str) -> bool {
         Some((server, tool)) => name == function_name(server, tool),
         None => name.strip_prefix(of_server).is_some_and(|rest| rest.starts_with("__")),
     }
-}
-
-/// Everybody who may come to speak where one of `from` (agents or pools) begins: through handoffs and pools, each once.
-#[must_use]
-pub fn reachable<'a>(registry: &'a Registry, from: &[&str]) -> Vec<&'a Agent> {
-    let mut waiting: Vec<&str> = from.iter().rev().copied().collect();
-    let mut found: Vec<&Agent> = Vec::new();
-    while let Some(id) = waiting.pop() {
-        if let Some(pool) = registry.pools.get(id) {
-            let members = pool.agents.iter().chain(&pool.default).map(String::as_str);
-            waiting.extend(members.filter(|member| found.iter().all(|agent| agent.id != **member)));
-            continue;
-        }
-        let Some(agent) = registry.agent(id).filter(|agent| found.iter().all(|known| known.id != agent.id)) else {
-            continue;
-        };
-        found.push(agent);
-        waiting.extend(agent.handoffs.iter().rev().map(|target| target.to.as_str()));
-    }
-    found
 }
 
 /// How a server of the file is reached.
@@ -230,26 +263,6 @@ pub fn server_spec(name: &str, server: &McpServer) -> ServerSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn whoever_may_come_to_speak_is_found_once() {
-        let file = "agents: [{id: a, handoffs: [b, p]}, {id: b, handoffs: [a]}, {id: c}, {id: d, handoffs: [e]}, {id: e}, {id: f}]\n\
-                    pools: {p: {strategy: fallback, agents: [c, d], default: a}}";
-        let registry = Registry::parse(file, &Vec::new()).unwrap();
-        let rows: [(&[&str], &[&str]); 4] = [
-            (&["a"], &["a", "b", "d", "e", "c"]),
-            (&["f", "c"], &["f", "c"]),
-            (&["p"], &["a", "b", "d", "e", "c"]),
-            (&["z"], &[]),
-        ];
-        for (from, expected) in rows {
-            let mut ids: Vec<&str> = reachable(&registry, from).iter().map(|agent| agent.id.as_str()).collect();
-            let mut expected = expected.to_vec();
-            ids.sort_unstable();
-            expected.sort_unstable();
-            assert_eq!(ids, expected, "{from:?}");
-        }
-    }
 
     #[test]
     fn a_reference_names_its_tools_and_no_others() {

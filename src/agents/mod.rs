@@ -29,7 +29,7 @@ pub use cast::Cast;
 pub use delegate::DelegateToAgent;
 pub use errand::Errands;
 pub use guardrails::{Guarding, Side, guard};
-pub use kit::{Kit, Toolbox, named, names_tool, reachable, server_spec};
+pub use kit::{Kit, Toolbox, names_tool, server_spec};
 pub use listing::{AgentSummary, Listing, PoolSummary, listing};
 pub use network::{NetworkResult, entry, entry_seat, network};
 pub use overlap::{Overlap, overlaps};

@@ -16,10 +16,13 @@ use crate::{
     planner::{ModelPlanner, Planner, Reference, RulesPlanner},
     queue::{MemoryQueue, QueueError, RedisQueue, SharedQueue},
     settings::{Provider, Settings, StoreBackend, environment, limits},
-    store::{Artifacts, MemoryStore, RedisStore, SharedStore},
+    store::{Artifacts, MemoryStore, RedisStore, Runs, SharedStore},
     table,
     telemetry::Metrics,
-    tools::{ExecutePipeline, OpenApiAction, PatchWorkflow, Sources, mcp::Servers},
+    tools::{
+        ExecutePipeline, OpenApiAction, PatchWorkflow, SavedPipelines, SearchSource, Sources,
+        mcp::{Servers, guard_program},
+    },
     worker::{Runner, Tally},
     workflow,
 };
@@ -122,7 +125,7 @@ pub(super) fn local_router(settings: &Settings) -> Result<Arc<agents::Router>, F
 /// MCP servers for one command.
 pub(super) fn mcp_servers(settings: &Settings) -> Result<Arc<Servers>, Failure> {
     let egress = Egress::new(&settings.egress, &own_addresses(settings)).map_err(Failure::Usage)?;
-    Ok(Servers::new(Arc::new(egress), Credentials::new(&settings.egress)))
+    Ok(Servers::guarded(Arc::new(egress), Credentials::new(&settings.egress), guard_program()))
 }
 
 /// Where the trails of handoffs are: kept as long as results are.
@@ -194,8 +197,8 @@ fn runner(
     };
     let openapi_tool = OpenApiAction::new(egress.clone(), Credentials::new(&settings.egress));
     let toolbox = Arc::new(Toolbox {
-        servers: Servers::new(egress, Credentials::new(&settings.egress)),
-        sources: vec![Arc::new(openapi_tool.known())],
+        servers: Servers::guarded(egress, Credentials::new(&settings.egress), guard_program()),
+        sources: search_sources(&settings, &openapi_tool, &store),
     });
     let handoffs = Arc::new(Handoffs {
         registry,
@@ -220,6 +223,16 @@ fn runner(
         artifacts,
         tally: Tally::default(),
     })
+}
+
+/// Where agents find tools beside their own.
+fn search_sources(settings: &Settings, openapi: &OpenApiAction, store: &SharedStore) -> Vec<Arc<dyn SearchSource>> {
+    let mut sources: Vec<Arc<dyn SearchSource>> = vec![Arc::new(openapi.known())];
+    if settings.llm.promote {
+        let ttl = Duration::from_secs(settings.llm.promote_ttl_secs);
+        sources.push(Arc::new(SavedPipelines::new(Runs::new(store.clone(), ttl))));
+    }
+    sources
 }
 
 fn handoff_options(settings: &Settings) -> HandoffOptions {

@@ -24,7 +24,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{Settings, environment};
+use crate::{
+    settings::{Settings, environment},
+    tools::mcp,
+};
 
 /// Takes JSON jobs from Redis, plans them with or without a model, and publishes exactly one result each.
 #[derive(Debug, Parser)]
@@ -97,6 +100,10 @@ impl Failure {
 /// Parses the command line and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before anything is read: a guard has the environment of an MCP server.
+    if let Some(code) = mcp::guard(std::env::args_os(), |why| eprintln!("error: {why}")) {
+        return code;
+    }
     let cli = Cli::parse();
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -153,6 +153,7 @@ impl Drive<'_> {
                 label,
                 call_id: Some(&call.id),
                 arguments: &call.arguments,
+                prepares: self.tool(&call.name).is_some_and(|tool| tool.prepares(context)),
                 emit: context.emit,
                 capture: self.capture_content,
             };

@@ -11,6 +11,7 @@ use crate::{
     llm::ToolCall,
     settings::limits,
     telemetry::{names, spans},
+    tools::{ToolEnd, ToolOutput},
 };
 
 /// What is written down about a job on its way, whether it ends well or not.
@@ -51,6 +52,8 @@ pub struct Observed<'a> {
     pub call_id: Option<&'a str>,
     /// Its arguments.
     pub arguments: &'a RawJson,
+    /// Whether it may only prepare something, and wait: then it is told of when it has not.
+    pub prepares: bool,
     /// Records an event of the job.
     pub emit: &'a (dyn Fn(Event) + Send + Sync),
     /// Whether arguments may stand in traces.
@@ -60,11 +63,13 @@ pub struct Observed<'a> {
 impl Observed<'_> {
     /// Makes the call by awaiting `work`. Gives what came of it and the record of it: of calls that run side by side
     /// the records are put in order by whoever asked for them.
-    pub async fn run<T>(
+    pub async fn run<T: Outcome>(
         self,
         work: impl Future<Output = Result<T, JobError>>,
     ) -> (Result<T, JobError>, ToolCallRecord) {
-        (self.emit)(Event::new(EventKind::ToolStarted).with("tool", self.tool));
+        if !self.prepares {
+            (self.emit)(Event::new(EventKind::ToolStarted).with("tool", self.tool));
+        }
         let span = spans::execute_tool(self.tool, self.call_id, self.capture.then(|| self.arguments.as_str()));
         let started = Instant::now();
         let outcome = work.instrument(span.clone()).await;
@@ -78,15 +83,44 @@ impl Observed<'_> {
         if let Some(error) = error {
             spans::failed(&span, error.code.as_str());
         }
-        metrics::counter!(names::TOOL_CALLS_TOTAL, "tool" => self.label.to_owned(), "outcome" => word).increment(1);
         let error = error.map(JobError::to_string);
-        let finished = Event::new(EventKind::ToolFinished).with("tool", self.tool).with("duration_ms", duration_ms);
-        (self.emit)(match &error {
-            Some(text) => finished.with("error", text.as_str()),
-            None => finished,
-        });
+        if !outcome.as_ref().is_ok_and(Outcome::waits) {
+            metrics::counter!(names::TOOL_CALLS_TOTAL, "tool" => self.label.to_owned(), "outcome" => word).increment(1);
+            self.tell_end(duration_ms, error.as_deref());
+        }
         let args = shortened(self.arguments);
         (outcome, ToolCallRecord { tool: self.tool.to_owned(), args, status, duration_ms, error })
+    }
+}
+
+impl Observed<'_> {
+    fn tell_end(&self, duration_ms: u64, error: Option<&str>) {
+        if self.prepares {
+            (self.emit)(Event::new(EventKind::ToolStarted).with("tool", self.tool));
+        }
+        let finished = Event::new(EventKind::ToolFinished).with("tool", self.tool).with("duration_ms", duration_ms);
+        (self.emit)(match error {
+            Some(text) => finished.with("error", text),
+            None => finished,
+        });
+    }
+}
+
+/// What a call can come to.
+pub trait Outcome {
+    /// The call was not made: it waits for approval.
+    fn waits(&self) -> bool;
+}
+
+impl Outcome for ToolEnd {
+    fn waits(&self) -> bool {
+        matches!(self, Self::Park(_))
+    }
+}
+
+impl Outcome for ToolOutput {
+    fn waits(&self) -> bool {
+        false
     }
 }
 

@@ -11,13 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, Permission, Tool, ToolBounds, ToolContext, ToolEnd};
 use crate::{
-    job::{ErrorCode, JobError, Meter, RawJson},
+    job::{ErrorCode, Event, EventKind, JobError, Meter, RawJson},
     llm::ToolSpec,
     store::Journal,
 };
 
 /// Tells a call that waits from a patch that waits.
 const KIND: &str = "tool_call";
+
+/// What a model is told of a call that was rejected.
+const REJECTED: &str =
+    "the person asked for approval rejected this call: do not try it again, say what could not be done";
 
 /// A call that waits for someone's decision, as it is shown and kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,11 +72,24 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Puts a decision on record, before the run comes by the place where the call waits.
+/// What is told of a decision about `tool`.
+#[must_use]
+pub fn decision(tool: &str, approved: bool) -> Event {
+    let word = if approved { "approved" } else { "rejected" };
+    Event::new(EventKind::Approval).with("decision", word).with("tool", tool)
+}
+
+/// Puts a decision on record, before the run comes by the place where the call waits. Gives what is to be told of it,
+/// where it was not on record before.
 ///
 /// # Errors
 /// `internal` when the journal cannot be written.
-pub async fn decide(pending: &RawJson, approved: bool, journal: &Journal, meter: &Meter) -> Result<(), JobError> {
+pub async fn decide(
+    pending: &RawJson,
+    approved: bool,
+    journal: &Journal,
+    meter: &Meter,
+) -> Result<Option<Event>, JobError> {
     let pending: PendingCall = pending.read().map_err(|error| {
         JobError::new(ErrorCode::Internal, format!("what was decided about cannot be read: {error}"))
             .with_retryable(false)
@@ -80,7 +97,10 @@ pub async fn decide(pending: &RawJson, approved: bool, journal: &Journal, meter:
     if let Some(asked) = pending.asked_ms {
         journal.give(&format!("{WAITED}{}", pending.step), meter, &now_ms().saturating_sub(asked)).await?;
     }
-    journal.give(&pending.step, meter, &Decision { approved }).await
+    let known = journal.has(&[&pending.step], meter).await?;
+    journal.give(&pending.step, meter, &Decision { approved }).await?;
+    let event = decision(&pending.tool, approved);
+    Ok((!known).then(|| if approved { event } else { event.with("error", REJECTED) }))
 }
 
 /// A tool behind its gate.
@@ -117,9 +137,7 @@ impl Gate {
     }
 
     fn rejected(&self) -> JobError {
-        let message =
-            "the person asked for approval rejected this call: do not try it again, say what could not be done";
-        self.told(message).with_detail("reason", "rejected")
+        self.told(REJECTED).with_detail("reason", "rejected")
     }
 
     /// An error for the model.
@@ -139,14 +157,23 @@ impl Gate {
         Err(self.told(message).with_detail("reason", "outcome_unknown"))
     }
 
-    async fn made(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
-        match self.inner.call(arguments, context).await? {
-            ToolEnd::Park(prepared) => {
-                self.allowed("prepared", arguments, Some(prepared.clone()), context).await?;
-                self.inner.resume(&prepared, context).await.map(ToolEnd::Done)
-            }
-            made => Ok(made),
+    async fn made(
+        &self,
+        arguments: &RawJson,
+        context: &ToolContext<'_>,
+        begins: &(dyn Fn() + Send + Sync),
+    ) -> Result<ToolEnd, JobError> {
+        let made = self.inner.call(arguments, context).await;
+        if let Ok(ToolEnd::Park(prepared)) = &made {
+            self.allowed("prepared", arguments, Some(prepared.clone()), context).await?;
+            begins();
+            return self.inner.resume(prepared, context).await.map(ToolEnd::Done);
         }
+        // It had nothing to wait for.
+        if !made.as_ref().is_err_and(|error| error.deferred) {
+            begins();
+        }
+        made
     }
 }
 
@@ -168,15 +195,31 @@ impl Tool for Gate {
         self.inner.effect(arguments)
     }
 
+    fn prepares(&self, context: &ToolContext<'_>) -> bool {
+        self.inner.prepares(context)
+    }
+
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+        self.perform(arguments, context, &|| {}).await
+    }
+
+    async fn perform(
+        &self,
+        arguments: &RawJson,
+        context: &ToolContext<'_>,
+        begins: &(dyn Fn() + Send + Sync),
+    ) -> Result<ToolEnd, JobError> {
         if self.asks {
             self.allowed("decision", arguments, None, context).await?;
+        }
+        if !self.inner.prepares(context) {
+            begins();
         }
         let once = self.inner.effect(arguments) == Effect::Once;
         if once {
             self.once(context).await?;
         }
-        match self.made(arguments, context).await {
+        match self.made(arguments, context, begins).await {
             // Another attempt would not be allowed to make it.
             Err(error) if once && error.retryable && !error.deferred => Err(error.with_retryable(false)),
             made => made,

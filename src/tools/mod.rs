@@ -17,11 +17,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use execute_pipeline::ExecutePipeline;
-pub use gate::{Decision, Gate, PendingCall, decide, is_call, waited};
+pub use gate::{Decision, Gate, PendingCall, decide, decision, is_call, waited};
 pub use names::{Names, function_name};
 pub use openapi::{KnownOperations, OpenApiAction};
 pub use patch_workflow::{Commit, PatchWorkflow, Pending};
-pub use promoted::{CallTool, SearchTools};
+pub use promoted::{CallTool, SavedPipelines, SearchTools};
 pub use search::{FindTools, Offered, SearchSource, ToolHit};
 pub use sources::Sources;
 
@@ -151,6 +151,23 @@ pub trait Tool: Send + Sync {
 
     /// Does it.
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError>;
+
+    /// Whether a call at first only prepares something, and waits for the approval of that.
+    fn prepares(&self, context: &ToolContext<'_>) -> bool {
+        let _ = context;
+        false
+    }
+
+    /// Does it, and calls `begins` when the call is really made: after whatever it has to wait for.
+    async fn perform(
+        &self,
+        arguments: &RawJson,
+        context: &ToolContext<'_>,
+        begins: &(dyn Fn() + Send + Sync),
+    ) -> Result<ToolEnd, JobError> {
+        begins();
+        self.call(arguments, context).await
+    }
 
     /// Goes on with a call that was parked and has been approved since.
     async fn resume(&self, pending: &RawJson, context: &ToolContext<'_>) -> Result<ToolOutput, JobError> {

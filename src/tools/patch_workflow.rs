@@ -401,6 +401,10 @@ impl Tool for PatchWorkflow {
         Effect::Repeatable
     }
 
+    fn prepares(&self, context: &ToolContext<'_>) -> bool {
+        context.job.require_approval
+    }
+
     /// Prepares, then sends or waits for approval. What was prepared and that it is about to be sent go on record
     /// first, so that a redelivered job sends the same patch, and not twice.
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

@@ -1,4 +1,4 @@
-//! `search_tools` and `call_tool`: the owner's promoted pipelines for a model that plans.
+//! `search_tools` and `call_tool`: the owner's promoted pipelines for a model that plans, and for agents.
 //!
 //! Two tools that never change stand for all that there are: a list that grew would change the beginning of every
 //! request, and with it what the provider has kept.
@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{ExecutePipeline, Tool, ToolContext, ToolEnd};
+use super::{ExecutePipeline, SearchSource, Tool, ToolContext, ToolEnd, ToolHit, execute_pipeline::NAME as PIPELINE};
 use crate::{
-    job::{ErrorCode, JobError, RawJson},
+    job::{ErrorCode, Job, JobError, RawJson},
     llm::ToolSpec,
     planner::{Catalogue, Found, Promoted},
+    store::Runs,
 };
 
 const CALL: &str = "call_tool";
@@ -73,6 +74,44 @@ impl Tool for SearchTools {
 
 fn shown(tool: &Promoted) -> Value {
     json!({"name": tool.name, "description": tool.description, "parameters": tool.parameters_schema()})
+}
+
+/// The promoted pipelines of a job's owner for the search of an agent, which runs them with `execute_pipeline`.
+pub struct SavedPipelines(Runs);
+
+impl SavedPipelines {
+    /// Those of `runs`.
+    #[must_use]
+    pub fn new(runs: Runs) -> Self {
+        Self(runs)
+    }
+}
+
+#[async_trait]
+impl SearchSource for SavedPipelines {
+    fn called_with(&self) -> Option<&str> {
+        Some(PIPELINE)
+    }
+
+    /// Of the job's owner alone; a job that nobody owns is shown what nobody owns.
+    async fn tools(&self, job: &Job) -> Result<Vec<ToolHit>, String> {
+        let owner = job.workflow_owner.as_deref().unwrap_or_default();
+        let read = tokio::try_join!(self.0.of(owner), self.0.disabled(owner));
+        let (runs, disabled) = read.map_err(|error| format!("saved pipelines cannot be read now: {error}"))?;
+        Ok(Catalogue::of(&runs, &disabled).enabled().map(hit).collect())
+    }
+}
+
+fn hit(tool: &Promoted) -> ToolHit {
+    let steps = json!({"pipeline": tool.steps});
+    let mut call = json!({"tool": PIPELINE, "arguments": steps});
+    if !tool.parameters.is_empty() {
+        // In the steps stand those of the latest run.
+        call["replace"] =
+            tool.parameters.iter().map(|given| json!({"name": given.name, "value": given.example})).collect();
+    }
+    let description = format!("{} {}", tool.description, tool.wordings.join(" "));
+    ToolHit { name: tool.name.clone(), description: description.trim_end().to_owned(), kind: "pipeline".into(), call }
 }
 
 /// Runs a promoted pipeline.

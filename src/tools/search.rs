@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Tool, ToolBounds, ToolContext, ToolEnd, ToolOutput};
 use crate::{
     embed::{Embedder, Lexical, Profile, Question},
-    job::{ErrorCode, JobError, Lane, Preview, RawJson},
+    job::{ErrorCode, Job, JobError, Lane, Preview, RawJson},
     llm::ToolSpec,
 };
 
@@ -29,19 +29,25 @@ pub struct ToolHit {
     pub name: String,
     /// What it does.
     pub description: String,
-    /// `built_in`, `mcp`, `openapi`, or what another source says.
+    /// `built_in`, `mcp`, `openapi`, `pipeline`, or what another source says.
     pub kind: String,
     /// How it is called: the tool, and what is known of its arguments.
     pub call: Value,
 }
 
-/// Where tools are found. A source knows what the run may use, and lists nothing else.
+/// Where tools are found.
+#[async_trait]
 pub trait SearchSource: Send + Sync {
-    /// Of which kind its hits are.
-    fn kind(&self) -> &str;
+    /// The tool that its hits are called with; who does not have that one is not told of them.
+    fn called_with(&self) -> Option<&str> {
+        None
+    }
 
-    /// Everything it has, in an order that does not change by itself.
-    fn tools(&self) -> Vec<ToolHit>;
+    /// Everything that `job` may use, in an order that does not change by itself.
+    ///
+    /// # Errors
+    /// That it cannot be read now, in a sentence.
+    async fn tools(&self, job: &Job) -> Result<Vec<ToolHit>, String>;
 }
 
 /// The tools that an agent is offered as they are.
@@ -60,13 +66,10 @@ impl Offered {
     }
 }
 
+#[async_trait]
 impl SearchSource for Offered {
-    fn kind(&self) -> &'static str {
-        "offered"
-    }
-
-    fn tools(&self) -> Vec<ToolHit> {
-        self.0.clone()
+    async fn tools(&self, _: &Job) -> Result<Vec<ToolHit>, String> {
+        Ok(self.0.clone())
     }
 }
 
@@ -84,8 +87,16 @@ impl FindTools {
     }
 
     /// The best hits for `query`, best first; ties in the order of the sources. A hit shares something with the query.
-    async fn best(&self, query: &str, limit: usize) -> Result<Vec<ToolHit>, JobError> {
-        let mut hits: Vec<ToolHit> = self.sources.iter().flat_map(|source| source.tools()).take(MAX_TOOLS).collect();
+    /// Also what is to be said about it.
+    async fn best(&self, query: &str, limit: usize, job: &Job) -> Result<(Vec<ToolHit>, Vec<String>), JobError> {
+        let (mut hits, mut warnings) = (Vec::new(), Vec::new());
+        for source in &self.sources {
+            match source.tools(job).await {
+                Ok(found) => hits.extend(found),
+                Err(why) => warnings.push(why),
+            }
+        }
+        hits.truncate(MAX_TOOLS);
         let spaced = |name: &str| name.replace(['_', '-', '.', '/'], " ");
         let profiles: Vec<Profile> = hits
             .iter()
@@ -100,7 +111,7 @@ impl FindTools {
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         ranked.truncate(limit);
         let best = ranked.into_iter().map(|(i, _)| std::mem::replace(&mut hits[i], empty()));
-        Ok(best.collect())
+        Ok((best.collect(), warnings))
     }
 }
 
@@ -122,7 +133,7 @@ impl Tool for FindTools {
         true
     }
 
-    async fn call(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
+    async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         #[derive(Deserialize)]
         struct Arguments {
             query: String,
@@ -137,7 +148,7 @@ impl Tool for FindTools {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 and the most")]
         let limit = limit.map_or(USUAL, |limit| limit.clamp(1.0, MOST as f64) as usize);
-        let best = self.best(&query, limit).await?;
+        let (best, warnings) = self.best(&query, limit, context.job).await?;
         let summary = if best.is_empty() {
             "no tool fits these words: try others, or do without".to_owned()
         } else {
@@ -148,7 +159,7 @@ impl Tool for FindTools {
             lane: Lane::Handoff,
             preview: Preview::text(&summary),
             summary,
-            warnings: Vec::new(),
+            warnings,
         }))
     }
 }

@@ -1,7 +1,7 @@
 //! A job that waited for approval goes on: with a patch that was prepared, or before a call of an agent.
 
 use crate::{
-    job::{JobError, Meter, RawJson},
+    job::{Event, JobError, Meter, RawJson},
     lanes::LaneEnd,
     queue::Approval,
     store::Journal,
@@ -10,6 +10,8 @@ use crate::{
 
 /// The journal's name for an approved patch.
 const APPROVED: &str = "approved";
+/// The tool whose patch waited.
+const PATCH: &str = "patch_workflow";
 
 /// What was approved of a job that waited for it, where that is a patch. A decision about a call goes on record, for the
 /// run to find. All of it is on record for a replay.
@@ -17,19 +19,30 @@ pub(super) async fn decided(
     approval: Option<&Approval>,
     journal: &Journal,
     meter: &Meter,
+    emit: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<Option<RawJson>, JobError> {
     match approval {
         Some(approval) if tools::is_call(&approval.pending) => {
-            tools::decide(&approval.pending, approval.approved, journal, meter).await?;
+            if let Some(event) = tools::decide(&approval.pending, approval.approved, journal, meter).await? {
+                emit(event);
+            }
             Ok(None)
         }
         Some(approval) => {
-            let pending = async { Ok(approval.pending.clone()) };
+            let pending = async {
+                emit(tools::decision(PATCH, true));
+                Ok(approval.pending.clone())
+            };
             journal.step(APPROVED, meter, pending).await.map(Some)
         }
         None if journal.replays() => journal.peek(APPROVED, meter).await,
         None => Ok(None),
     }
+}
+
+/// What is told of a patch that was rejected.
+pub(super) fn rejection() -> Event {
+    tools::decision(PATCH, false)
 }
 
 /// Whether a rejection ends the job: the agent whose call was rejected is told, and goes on without it.

@@ -129,7 +129,7 @@ async fn lane(
     let decided = decide(runner, job, at_hand, goes_on, &mut known, journal, &quiet).await?;
     tell(&decided, around);
     let intent = &*notes.intent.insert(decided);
-    if let Some(pending) = approval::decided(around.approval, journal, meter).await? {
+    if let Some(pending) = approval::decided(around.approval, journal, meter, around.emit).await? {
         return Box::pin(approved(runner, &pending, &tool_context, &mut notes.record)).await;
     }
     let on_text = |text: &str| (around.emit)(Event::new(EventKind::Token).with("text", text));
@@ -222,7 +222,9 @@ async fn approved(
     let tool = &runner.patch_tool;
     let name = tool.spec().name.as_str();
     let capture = runner.settings.telemetry.capture_content;
-    let observed = Observed { tool: name, label: name, call_id: None, arguments: pending, emit: context.emit, capture };
+    let emit = context.emit;
+    let observed =
+        Observed { tool: name, label: name, call_id: None, arguments: pending, prepares: false, emit, capture };
     let (output, made) = observed.run(tool.resume(pending, context)).await;
     record.tool_calls.push(made);
     let output = output?;

@@ -103,6 +103,7 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
     let outcome = match (unread, &delivery.approval) {
         (Some(error), _) => Err(error),
         (None, Some(approval)) if approval::ends_the_job(approval) => {
+            emit(approval::rejection());
             Err(JobError::new(ErrorCode::Cancelled, "the change was rejected by the person asked for approval"))
         }
         (None, approval) => {

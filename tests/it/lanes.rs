@@ -103,6 +103,15 @@ async fn a_patch_that_needs_approval_waits_and_goes_on() {
         assert_eq!(http.post(&format!("/v1/jobs/{id}/{decision}")).await, 202);
         assert_eq!(stage.result(id).await["status"], status);
         assert_eq!(stage.orchestrator.applied(), applied);
+        let events = stage.events(id).await;
+        let names: Vec<&str> = events.iter().map(|(_, fields)| fields[1].as_str()).collect();
+        let about: Vec<&str> =
+            names.into_iter().filter(|name| name.starts_with("tool_") || *name == "approval").collect();
+        let made = if applied == 1 { &["tool_started", "tool_finished"][..] } else { &[] };
+        assert_eq!(about, [&["approval", "approval"], made].concat(), "{id}: it is told when it is made");
+        let decided: Vec<Value> = events.iter().map(|(_, fields)| serde_json::from_str(&fields[3]).unwrap()).collect();
+        let word = if applied == 1 { "approved" } else { "rejected" };
+        assert!(decided.iter().any(|data| data["decision"] == word && data["tool"] == "patch_workflow"), "{decided:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use agent_runner::{
     agents::{
-        self, Agent, Cast, DelegateToAgent, Loans, Made, Pools, Registry, RouteOptions, RouteRecord, RouteRequest,
+        self, Agent, Cast, DelegateToAgent, Kit, Loans, Made, Pools, Registry, RouteOptions, RouteRecord, RouteRequest,
         Router, RunBounds, Trail, eval, eval::RoutingReport,
     },
     embed::Lexical,
@@ -227,7 +227,7 @@ impl Stage {
         let stage = agents::Stage {
             cast: Cast { registry: &registry, pools: &pools, job: &self.job, model: None, quiet },
             model,
-            tools: &tools,
+            tools: &Kit::of(tools),
             context: ToolContext {
                 job: &self.job,
                 data: None,
@@ -317,7 +317,7 @@ async fn an_agent_delegates_and_the_other_one_answers() {
     let replies = [delegate("nobody"), delegate("Data_Team"), calls(&["execute_pipeline"]), says("7"), says("it is 7")];
     let (stage, model) = (Stage::new(), Arc::new(Scripted::new(replies)));
     let pools = Arc::new(Pools::new(stage.store.clone(), Duration::from_secs(60)));
-    let (made, tools) = (Made::default(), vec![stage.tool.clone() as Arc<dyn Tool>]);
+    let (made, tools) = (Made::default(), Kit::of(vec![stage.tool.clone()]));
     let tool = DelegateToAgent::new(registry.clone(), model.clone(), tools, pools, bounds(), made.errands());
     let lead = registry.agent("lead").unwrap();
     let answer = stage.answer_with(lead, &model, vec![Arc::new(tool)], made).await.unwrap();

@@ -1,15 +1,19 @@
 //! What stands before every tool: approvals, calls made once, and the search for tools.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use agent_runner::{
     agents::Registry,
-    job::{JobError, Lane, Preview, RawJson},
+    job::{Job, JobError, Lane, Preview, RawJson},
     llm::ToolSpec,
-    tools::{Effect, PendingCall, SearchSource, Tool, ToolContext, ToolEnd, ToolHit, ToolOutput},
+    store::{MemoryStore, Run, Runs},
+    tools::{Effect, PendingCall, SavedPipelines, SearchSource, Tool, ToolContext, ToolEnd, ToolHit, ToolOutput},
 };
 use async_trait::async_trait;
 use serde_json::json;
@@ -197,18 +201,16 @@ async fn whoever_asks_for_approval_asks_for_all() {
 /// Pipelines that somebody saved.
 struct Saved;
 
+#[async_trait]
 impl SearchSource for Saved {
-    fn kind(&self) -> &'static str {
-        "pipeline"
-    }
-
-    fn tools(&self) -> Vec<ToolHit> {
-        vec![ToolHit {
+    async fn tools(&self, _: &Job) -> Result<Vec<ToolHit>, String> {
+        let hit = ToolHit {
             name: "cheapest_flights".into(),
             description: "The cheapest flights between two cities".into(),
             kind: "pipeline".into(),
             call: json!({"tool": "cheapest_flights"}),
-        }]
+        };
+        Ok(vec![hit])
     }
 }
 
@@ -221,7 +223,7 @@ async fn a_search_finds_what_the_run_may_use_and_nothing_else() {
     let servers = json!({"s": server.entry(json!({})), "hidden": {"command": ["/no/such"]}});
     let registry = registry(json!(["search_tools", "openapi_action", "mcp:s"]), servers);
     let (mut bench, _) = bench(Effect::Reads);
-    bench.toolbox.sources.push(Arc::new(Saved));
+    bench.source(Saved);
     let kit = bench.kit(&registry).await;
     let first = async |query: &str, n: u32| {
         let arguments = json!({"query": query, "limit": 1}).to_string();
@@ -243,4 +245,48 @@ async fn a_search_finds_what_the_run_may_use_and_nothing_else() {
         let error = bench.call(&kit, "search_tools", arguments, 100 + u32::try_from(n).unwrap()).await.unwrap_err();
         assert!(!error.retryable, "{arguments}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_search_finds_the_saved_pipelines_of_the_jobs_owner_and_of_nobody_else() {
+    let store = MemoryStore::new(1 << 20);
+    let runs = Runs::new(store, Duration::from_secs(60));
+    for (owner, column) in [("ann", "price"), ("bob", "salary"), ("", "height")] {
+        for (n, limit) in [(1, 5), (2, 7)] {
+            let steps = json!([{"step": "top_k", "by": column, "k": limit, "order": "desc"}]);
+            let steps = RawJson::of(&steps);
+            let prompt = format!("best {limit} by {column}");
+            let run = Run { job_id: format!("{owner}{n}"), prompt, steps, columns: format!("{column}:number\n") };
+            runs.add(owner, &run).await.unwrap();
+        }
+    }
+    let (mut bench, _) = bench(Effect::Reads);
+    let (pipeline, _) = Counting::tool("execute_pipeline", Effect::Reads);
+    bench.built_ins.push(pipeline);
+    bench.source(SavedPipelines::new(runs.clone()));
+    let searching = registry(json!(["search_tools", "execute_pipeline"]), json!({}));
+    let found = async |registry: &Registry, owner: Option<&str>| {
+        let bench = bench.job_of(owner);
+        let kit = bench.kit(registry).await;
+        let told = bench.call(&kit, "search_tools", r#"{"query":"top_k best by","limit":25}"#, 1).await.unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|_| json!({"tools": []}));
+        let hits = told["tools"].as_array().unwrap().clone();
+        hits.into_iter().filter(|hit| hit["kind"] == "pipeline").collect::<Vec<_>>()
+    };
+    for (owner, column) in [(Some("ann"), "price"), (Some("bob"), "salary"), (None, "height"), (Some(""), "height")] {
+        let hits = found(&searching, owner).await;
+        assert_eq!(hits.len(), 1, "{owner:?}: {hits:?}");
+        let call = &hits[0]["call"];
+        assert_eq!(call["tool"], "execute_pipeline");
+        assert_eq!(call["arguments"]["pipeline"][0]["by"], column, "{owner:?}: {call}");
+        assert_eq!(call["replace"][0]["value"], 7, "{call}");
+    }
+    assert!(found(&searching, Some("eve")).await.is_empty());
+    // Who has nothing to run one with is not told of any.
+    let other = registry(json!(["search_tools", "openapi_action"]), json!({}));
+    assert!(found(&other, Some("ann")).await.is_empty());
+    // One that was switched off is not found.
+    let off = found(&searching, Some("ann")).await[0]["name"].as_str().unwrap().to_owned();
+    runs.switch("ann", &off, true).await.unwrap();
+    assert!(found(&searching, Some("ann")).await.is_empty());
 }

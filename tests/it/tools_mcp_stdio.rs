@@ -129,6 +129,58 @@ async fn a_server_that_hangs_is_waited_for_no_longer_than_it_may() {
 }
 
 #[tokio::test]
+async fn a_server_that_dies_is_noticed_whoever_holds_its_output_open_and_is_started_again() {
+    for deed in ["exit", "orphan", "detached"] {
+        let folder = ScriptedServer::new(json!({}));
+        let path = pipe(&folder);
+        let calls = json!({"t": {"do": deed}});
+        let server = ScriptedServer::new(json!({"tools": [tool("t"), tool("u")], "calls": calls, "pipe": path}));
+        // Longer than any test is waited for: only the end of the process can end the call.
+        let registry = registry(json!(["mcp:s"]), json!({"s": server.entry(json!({"timeout_secs": 3600}))}));
+        let bench = Workbench::new(&[]);
+        let kit = bench.kit(&registry).await;
+        for n in 1..=2 {
+            let error = bench.call(&kit, "s__t", "{}", n * 2).await.unwrap_err();
+            assert!(error.message.contains("it has ended") && !error.retryable, "{deed}: {error}");
+            if deed == "detached" {
+                drop(std::fs::OpenOptions::new().write(true).open(&path).unwrap());
+            }
+            assert_eq!(bench.call(&kit, "s__u", "{}", n * 2 + 1).await.unwrap(), "done", "{deed}");
+        }
+        let starts = server.heard().iter().filter(|method| *method == "initialize").count();
+        assert_eq!(starts, 3, "{deed}: once, and once after each death");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_changes_in_the_middle_of_a_run_stays_as_it_was_for_that_run() {
+    let script = json!({"tools": [tool("t"), tool("u")], "then": [tool("v")], "calls": {"t": {"do": "relist"}}});
+    let server = ScriptedServer::new(script);
+    let registry = registry(json!(["mcp:s"]), json!({"s": server.entry(json!({"idle_secs": 3600}))}));
+    let mut bench = Workbench::new(&[]);
+    let kit = bench.kit(&registry).await;
+    assert_eq!(bench.call(&kit, "s__t", "{}", 1).await.unwrap(), "well");
+    assert_eq!(bench.call(&kit, "s__u", "{}", 2).await.unwrap(), "done");
+    // The job delivered again goes on with its list; the next job has the new one.
+    bench = bench.redelivered();
+    assert_eq!(offered(&registry, &bench.kit(&registry).await), ["s__t", "s__u"]);
+    let next = bench.job_of(None);
+    assert_eq!(offered(&registry, &next.kit(&registry).await), ["s__v"]);
+}
+
+#[tokio::test]
+async fn an_error_that_does_not_end_is_cut_and_says_so() {
+    let calls = json!({"t": {"do": "long-error"}});
+    let server = ScriptedServer::new(json!({"tools": [tool("t")], "calls": calls}));
+    let registry = registry(json!(["mcp:s"]), json!({"s": server.entry(json!({}))}));
+    let bench = Workbench::new(&[]);
+    let kit = bench.kit(&registry).await;
+    let error = bench.call(&kit, "s__t", "{}", 1).await.unwrap_err();
+    let told = error.message;
+    assert!(told.len() < 9_000 && told.ends_with("é… (cut off: 200000 bytes in all)"), "{}", told.len());
+}
+
+#[tokio::test]
 async fn a_long_answer_is_cut_and_says_so() {
     let calls = json!({"t": {"do": "long"}});
     let server = ScriptedServer::new(json!({"tools": [tool("t")], "calls": calls}));

@@ -63,7 +63,7 @@ fn bench(settings: &settings::Egress) -> Workbench {
     let mut bench = Workbench::with(settings);
     let egress = Arc::new(Egress::new(settings, &[]).unwrap());
     let tool = OpenApiAction::new(egress, Credentials::new(settings));
-    bench.toolbox.sources.push(Arc::new(tool.known()));
+    bench.source(tool.known());
     bench.built_ins.push(Arc::new(tool));
     bench
 }

@@ -31,7 +31,12 @@ pub(super) fn check(registry: &Registry, faults: &mut Vec<String>) {
 
 /// The names of servers begin the names of their tools, which must tell whose they are.
 fn servers(registry: &Registry, faults: &mut Vec<String>) {
+    let mut seen: FxHashMap<String, &str> = FxHashMap::default();
     for name in registry.mcp_servers.keys() {
+        if let Some(first) = seen.insert(blurred(name), name) {
+            faults
+                .push(format!("mcp_servers.{name}: tool-name collision: differs from {first:?} only in case, - and _"));
+        }
         let long = name.len() > MAX_SERVER_CHARS;
         if long || name.contains("__") || name.ends_with('_') || blurred(name).starts_with(TRANSFER_PREFIX) {
             faults.push(format!(

@@ -1,6 +1,6 @@
 //! One tool call of an agent: within bounds, told to whoever listens, and on record before the next step.
 
-use std::time::Instant;
+use std::{sync::OnceLock, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use tracing::Instrument;
@@ -11,7 +11,7 @@ use crate::{
         run::AgentRun,
         trail::{Trail, TrailKind},
     },
-    job::{ErrorCode, EventKind, JobError, RawJson, Tokens, ToolCallRecord, ToolStatus},
+    job::{ErrorCode, Event, EventKind, JobError, RawJson, Tokens, ToolCallRecord, ToolStatus},
     llm::ToolCall,
     queue::failpoint,
     settings::limits,
@@ -83,21 +83,46 @@ impl Stage<'_> {
         step: &str,
         warnings: &mut Vec<String>,
     ) -> Result<String, JobError> {
+        let (journal, meter) = (self.context.journal, self.context.meter);
         let agent = run.seat().agent.as_str();
-        self.emit(agent, EventKind::ToolStarted, &[("tool", call.name.clone())]);
-        let started = Instant::now();
-        let tool = self.own_tools(&run.seat().tools).find(|tool| tool.spec().name == call.name);
-        let span = spans::execute_tool(&call.name, Some(&call.id), None);
-        let outcome = match tool {
-            Some(tool) => self.in_time(self.dispatch(&**tool, call, step, warnings)).instrument(span.clone()).await,
-            None => Err(self.no_such_tool(run, call)),
+        let event = |kind| Event::new(kind).with("agent_id", agent).with("tool", call.name.as_str());
+        // A call that is put off in the middle, since an agent that it delegates to waits, is told of once.
+        let mark = format!("{step}told");
+        let told = journal.has(&[&mark], meter).await?;
+        let began = OnceLock::new();
+        let begins = || {
+            if began.set(Instant::now()).is_ok() && !told {
+                (self.context.emit)(event(EventKind::ToolStarted));
+            }
         };
+        let tool = self.tools.offered(&run.seat().tools).into_iter().find(|tool| tool.spec().name == call.name);
+        let span = spans::execute_tool(&call.name, Some(&call.id), None);
+        let outcome = match &tool {
+            Some(tool) => {
+                let made = self.dispatch(&**tool, call, (step, &begins), warnings);
+                self.in_time(made).instrument(span.clone()).await
+            }
+            None => {
+                begins();
+                Err(self.no_such_tool(run, call))
+            }
+        };
+        if outcome.as_ref().is_err_and(|error| error.deferred) {
+            if began.get().is_some() && !told {
+                journal.mark(&mark, meter).await?;
+            }
+            return outcome;
+        }
         if let Err(error) = &outcome {
             spans::failed(&span, error.code.as_str());
         }
-        let mut facts = vec![("tool", call.name.clone()), ("duration_ms", millis(started.elapsed()).to_string())];
-        facts.extend(outcome.as_ref().err().map(|error| ("error", error.to_string())));
-        self.emit(agent, EventKind::ToolFinished, &facts);
+        if let Some(began) = began.get() {
+            let finished = event(EventKind::ToolFinished).with("duration_ms", millis(began.elapsed()));
+            (self.context.emit)(match &outcome {
+                Ok(_) => finished,
+                Err(error) => finished.with("error", error.to_string()),
+            });
+        }
         // A label must stay bounded, whatever a model writes.
         let label = if tool.is_some() { call.name.clone() } else { "unknown".into() };
         let word = match status(outcome.as_ref().err()) {
@@ -110,7 +135,8 @@ impl Stage<'_> {
     }
 
     fn no_such_tool(&self, run: &AgentRun, call: &ToolCall) -> JobError {
-        let own = self.own_tools(&run.seat().tools).map(|tool| tool.spec().name.clone());
+        let own = self.tools.offered(&run.seat().tools);
+        let own = own.iter().map(|tool| tool.spec().name.clone());
         let names: Vec<String> = own.chain(run.transfers().into_iter().map(|spec| spec.name)).collect();
         let message = match names.is_empty() {
             true => format!("there is no tool {:?}, nor any other: answer", call.name),
@@ -123,7 +149,7 @@ impl Stage<'_> {
         &self,
         tool: &dyn Tool,
         call: &ToolCall,
-        step: &str,
+        (step, begins): (&str, &(dyn Fn() + Send + Sync)),
         warnings: &mut Vec<String>,
     ) -> Result<String, JobError> {
         let named = |error: JobError| if error.tool.is_some() { error } else { error.with_tool(call.name.as_str()) };
@@ -133,15 +159,17 @@ impl Stage<'_> {
         }
         if call.arguments.len() > limits::MAX_ARGUMENT_BYTES {
             let most = limits::MAX_ARGUMENT_BYTES;
+            begins();
             return Err(named(tool.too_long(&call.arguments, most)));
         }
         if tool.permission() == Permission::Approval {
+            begins();
             return Err(named(no_approval(&call.name)));
         }
         let bounds = tool.bounds();
         let deadline = self.deadline().min(Instant::now() + bounds.time);
         let context = ToolContext { step, deadline, ..self.context };
-        let work = tokio::time::timeout_at(deadline.into(), tool.call(&call.arguments, &context));
+        let work = tokio::time::timeout_at(deadline.into(), tool.perform(&call.arguments, &context, begins));
         match work.await {
             Ok(Ok(ToolEnd::Done(output))) => {
                 warnings.extend(output.warnings);

@@ -5,10 +5,7 @@
 
 mod call;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -17,7 +14,7 @@ use super::{
     delegate,
     errand::{Errands, Order, Report},
     guardrails::{Guarding, Side, guard},
-    kit::at_hand,
+    kit::Kit,
     pools::{self, Loans},
     run::{Action, AgentRun, Ask, Event, Note, Seat, Target, may_pass_to_another},
     trail::{Trail, TrailKind, now},
@@ -27,7 +24,7 @@ use crate::{
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolChoice, ToolSpec},
     queue::failpoint,
     settings::limits,
-    tools::{Tool, ToolContext},
+    tools::ToolContext,
 };
 
 /// A value on record, with how it came to be.
@@ -56,7 +53,7 @@ pub struct Stage<'a> {
     /// Who speaks for them.
     pub model: &'a dyn ChatModel,
     /// The tools there are; an agent is offered those that it names.
-    pub tools: &'a [Arc<dyn Tool>],
+    pub tools: &'a Kit,
     /// What surrounds a tool call; its journal keeps every reply that was paid for.
     pub context: ToolContext<'a>,
     /// Part of the names of the journal's steps: unique within the job, the same at every delivery.
@@ -217,6 +214,9 @@ impl Stage<'_> {
     }
 
     async fn ask(&self, run: &AgentRun, ask: Ask, trail: &mut Trail, made: &mut Made) -> Result<ChatReply, JobError> {
+        if ask.tools {
+            self.bring_tools(run.seat(), made).await?;
+        }
         let request = self.request(run, ask, made.depth);
         let agent = run.seat().agent.as_str();
         let on_text = |text: &str| {
@@ -255,8 +255,9 @@ impl Stage<'_> {
         let seat = run.seat();
         let mut tools: Vec<ToolSpec> = Vec::new();
         if ask.tools {
-            let own = self.own_tools(&seat.tools).map(|tool| tool.spec());
-            tools.extend(own.filter(|spec| delegate::is_offered(&spec.name, depth)).cloned());
+            let own = self.tools.offered(&seat.tools);
+            let own = own.iter().map(|tool| tool.spec()).filter(|spec| delegate::is_offered(&spec.name, depth));
+            tools.extend(own.cloned());
             tools.extend(run.transfers());
         }
         let format = seat.format.clone().filter(|_| tools.is_empty() && !ask.summary);
@@ -273,8 +274,16 @@ impl Stage<'_> {
         }
     }
 
-    fn own_tools(&self, references: &[String]) -> impl Iterator<Item = &Arc<dyn Tool>> {
-        at_hand(references, self.tools).into_iter()
+    /// Asks the servers whose tools `seat` names, where nobody has in this run. What is wrong is said once, also where
+    /// an agent that a task was delegated to met with it.
+    async fn bring_tools(&self, seat: &Seat, made: &mut Made) -> Result<(), JobError> {
+        let warnings = self.in_time(Box::pin(self.tools.seat(&seat.agent, &seat.tools, &self.context))).await?;
+        for warning in warnings {
+            if !made.warnings.contains(&warning) {
+                made.warnings.push(warning);
+            }
+        }
+        Ok(())
     }
 
     /// Checks what an agent is asked, or what it answers, with its guardrails. A tier without an agent has none.

@@ -16,12 +16,12 @@ use book::{conclude, traced};
 use super::{LaneEnd, Record};
 use crate::{
     agents::{
-        self, Agent, Cast, Conversations, DelegateToAgent, Execution, LiveRegistry, Loans, Made, Pools, Registry,
-        Router, RunBounds, Stage, ToolRef, Toolbox, Trail, TrailStore, WallClock,
+        self, Cast, Conversations, DelegateToAgent, Execution, Kit, LiveRegistry, Loans, Made, Pools, Registry, Router,
+        RunBounds, Stage, Toolbox, Trail, TrailStore, WallClock,
     },
     job::{ErrorCode, Handoff, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},
-    tools::{self, Gate, Tool, ToolContext},
+    tools::{self, Tool, ToolContext},
 };
 
 /// The agents of this process and how they are found and run.
@@ -240,31 +240,20 @@ impl Handoffs {
         })
     }
 
-    /// The tools of a run in which `agents` may come to speak.
-    async fn tools_for(
-        &self,
-        frame: &Frame<'_>,
-        agents: &[&Agent],
-        model: &Arc<dyn ChatModel>,
-        made: &mut Made,
-    ) -> Result<Vec<Arc<dyn Tool>>, JobError> {
-        let registry = &frame.registry;
-        let kit = self.toolbox.kit(registry, agents, &self.tools, &frame.around.tool_context).await?;
-        made.warnings.extend(kit.warnings);
-        let (pools, bounds) = (self.pools.clone(), self.options.agent);
-        let (own, errands) = (kit.tools.clone(), made.errands());
-        let delegate = DelegateToAgent::new(registry.clone(), model.clone(), own, pools, bounds, errands);
-        let mut tools = kit.tools;
-        let asks = registry.asks(&ToolRef::BuiltIn(delegate.spec().name.clone()));
-        tools.push(Gate::before(Arc::new(delegate), asks));
-        Ok(tools)
+    /// The tools of a run; none for a dry run, where nobody speaks.
+    fn kit(&self, frame: &Frame<'_>, made: &Made) -> Kit {
+        let Some(model) = self.model.as_ref().filter(|_| !frame.is_dry()) else { return Kit::default() };
+        let kit = self.toolbox.kit(&frame.registry, &self.tools);
+        let (registry, pools, bounds) = (frame.registry.clone(), self.pools.clone(), self.options.agent);
+        let delegate = DelegateToAgent::new(registry, model.clone(), kit.clone(), pools, bounds, made.errands());
+        kit.with(Arc::new(delegate))
     }
 
     fn stage<'a>(
         &'a self,
         frame: &'a Frame<'a>,
         model: &'a dyn ChatModel,
-        tools: &'a [Arc<dyn Tool>],
+        tools: &'a Kit,
         scope: &'a str,
     ) -> Stage<'a> {
         let Frame { job, registry, around, .. } = frame;

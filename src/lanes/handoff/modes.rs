@@ -7,12 +7,11 @@ use serde_json::Value;
 use super::{Book, Frame, Handoffs, Outcome};
 use crate::{
     agents::{
-        Agent, Conversation, Decision, Made, NetworkResult, PoolResult, RouteRequest, SelectedAgent, TierPlay, Trail,
-        choose, entry, entry_seat, ladder, network, pool, reachable, solo,
+        Conversation, Decision, NetworkResult, PoolResult, RouteRequest, SelectedAgent, TierPlay, Trail, choose, entry,
+        entry_seat, ladder, network, pool, solo,
     },
     job::{ErrorCode, Event, EventKind, JobError, RawJson},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest},
-    tools::Tool,
 };
 
 impl Handoffs {
@@ -43,7 +42,7 @@ impl Handoffs {
             let model = self
                 .speaker(&format!("the agent {} was chosen (handoff.dry_run asks for no more)", agent.id))
                 .map_err(|error| error.with_detail("agent_id", agent.id.as_str()))?;
-            let tools = self.tools_for(frame, &[agent], model, &mut book.made).await?;
+            let tools = self.kit(frame, &book.made);
             let stage = self.stage(frame, &**model, &tools, "agent");
             let (bounds, Book { trail, made, .. }) = (self.options.agent, book);
             let answered = solo(&stage, bounds, agent, job.prompt_text(), trail, made).await;
@@ -57,9 +56,7 @@ impl Handoffs {
     pub(super) async fn tiers(&self, frame: &Frame<'_>, book: &mut Book) -> Result<Outcome, JobError> {
         let tiers = ladder(&frame.registry, &frame.asked, self.options.num_tiers)?;
         let model = self.speaker("tiers judge the task with a model")?;
-        let speakers: Vec<&Agent> =
-            tiers.iter().filter_map(|tier| frame.registry.agent(tier.agent.as_deref()?)).collect();
-        let tools = self.tools_for(frame, &speakers, model, &mut book.made).await?;
+        let tools = self.kit(frame, &book.made);
         let stage = self.stage(frame, &**model, &tools, "tiers");
         let play = TierPlay {
             stage: &stage,
@@ -87,11 +84,7 @@ impl Handoffs {
     /// Lets agents pass control to each other until one answers.
     pub(super) async fn network(&self, frame: &Frame<'_>, book: &mut Book) -> Result<Outcome, JobError> {
         let held = self.held(frame).await?;
-        let from: Vec<&str> = match frame.asked.agent.as_deref() {
-            Some(agent) => std::iter::once(agent).chain(held.as_ref().map(|held| held.agent.as_str())).collect(),
-            None => frame.registry.agents.iter().map(|agent| agent.id.as_str()).collect(),
-        };
-        let tools = self.reaching(frame, &from, &mut book.made).await?;
+        let tools = self.kit(frame, &book.made);
         let mut stage = self.stage(frame, self.model.as_deref().unwrap_or(&Silent), &tools, "network");
         stage.wall_clock = self.wall_clock(frame).await?;
         let sticky = held.as_ref().filter(|_| self.options.sticky).map(|held| held.agent.as_str());
@@ -119,7 +112,7 @@ impl Handoffs {
         if !frame.is_dry() {
             self.speaker(&format!("the pool {name} chooses an agent"))?;
         }
-        let tools = self.reaching(frame, &[name], &mut book.made).await?;
+        let tools = self.kit(frame, &book.made);
         let stage = self.stage(frame, self.model.as_deref().unwrap_or(&Silent), &tools, "pool");
         let Book { trail, made, execution, .. } = book;
         execution.pool = Some(name.to_owned());
@@ -141,21 +134,6 @@ impl Handoffs {
             answer: answer.clone(),
         };
         Ok(Outcome { result: RawJson::of(&result), agent: Some(id), text: answer })
-    }
-
-    /// The tools of everybody who may come to speak where one of `from` begins; none for a dry run, where nobody does.
-    async fn reaching(
-        &self,
-        frame: &Frame<'_>,
-        from: &[&str],
-        made: &mut Made,
-    ) -> Result<Vec<Arc<dyn Tool>>, JobError> {
-        match &self.model {
-            Some(model) if !frame.is_dry() => {
-                self.tools_for(frame, &reachable(&frame.registry, from), model, made).await
-            }
-            _ => Ok(Vec::new()),
-        }
     }
 
     /// The conversation that the job goes on from, as it stood when the job was first taken.

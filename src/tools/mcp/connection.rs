@@ -1,6 +1,6 @@
 //! A live MCP server: its tools listed and called within limits.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use rmcp::{
     ClientLifecycleMode, RoleClient,
@@ -15,7 +15,8 @@ use rmcp::{
 use secrecy::ExposeSecret;
 
 use super::{
-    MAX_MESSAGE_BYTES, Reach, ServerSpec,
+    MAX_MESSAGE_BYTES, Program, Reach, ServerSpec,
+    guard::NOT_STARTED,
     http::HttpClient,
     listed::{Listed, MAX_TOOLS},
     process::{self, Group},
@@ -78,11 +79,12 @@ impl Connection {
         spec: &ServerSpec,
         egress: &Arc<Egress>,
         credentials: &Credentials,
+        guard: Option<&Path>,
     ) -> Result<Self, String> {
         let opened = tokio::time::timeout(spec.timeout, async {
-            match Self::connect(spec, egress, credentials, lifecycle()).await {
+            match Self::connect(spec, egress, credentials, guard, lifecycle()).await {
                 Err(Begun::Started(_)) => {
-                    Self::connect(spec, egress, credentials, ClientLifecycleMode::Initialize).await
+                    Self::connect(spec, egress, credentials, guard, ClientLifecycleMode::Initialize).await
                 }
                 connected => connected,
             }
@@ -99,16 +101,17 @@ impl Connection {
         spec: &ServerSpec,
         egress: &Arc<Egress>,
         credentials: &Credentials,
+        guard: Option<&Path>,
         lifecycle: ClientLifecycleMode,
     ) -> Result<Self, Begun> {
         match &spec.reach {
             Reach::Program(program) => {
-                let started = process::start(&spec.name, program).map_err(Begun::Not)?;
-                let group = Some(started.group.clone());
+                let started = process::start(&spec.name, program, guard).map_err(Begun::Not)?;
+                let group = started.group.clone();
                 let pipes = Pipes::new(&spec.name, started);
                 let service = serve_client_with_lifecycle(about_us(), pipes, lifecycle).await;
-                let service = Some(service.map_err(|error| Begun::Started(shortened(&error)))?);
-                Ok(Self { service, group })
+                let service = service.map_err(|error| ended(program, &group, guard, &error))?;
+                Ok(Self { service: Some(service), group: Some(group) })
             }
             Reach::Http { url, headers, auth_profile } => {
                 let mut sent: Vec<(String, Secret)> =
@@ -174,6 +177,19 @@ impl Connection {
         if let Some(mut service) = self.service.take() {
             let _ = service.close_with_timeout(CLOSE_TIMEOUT).await;
         }
+    }
+}
+
+/// Why there is no conversation with a program, with how it ended where it did.
+fn ended(program: &Program, group: &Group, guard: Option<&Path>, error: &impl std::fmt::Display) -> Begun {
+    match group.code() {
+        Some(NOT_STARTED) if guard.is_some() => Begun::Not(format!(
+            "{:?} cannot be started: write its whole path, or give it the PATH to look in (env), and see that it is \
+             executable",
+            program.command.first().map_or("", String::as_str)
+        )),
+        Some(code) => Begun::Started(format!("it ended with exit code {code}: {}", shortened(error))),
+        None => Begun::Started(shortened(error)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! has needed it for a while.
 
 mod connection;
+mod guard;
 mod http;
 mod listed;
 mod process;
@@ -11,6 +12,7 @@ mod tool;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -24,6 +26,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+pub use guard::{guard, guard_program};
 pub use listed::{Listed, ListedTool};
 pub use process::Program;
 pub use tool::McpTool;
@@ -88,6 +91,8 @@ impl ServerSpec {
 pub struct Servers {
     egress: Arc<Egress>,
     credentials: Credentials,
+    /// The program that stands between this one and servers that are child processes.
+    guard: Option<PathBuf>,
     slots: Mutex<FxHashMap<String, Arc<Slot>>>,
 }
 
@@ -102,10 +107,17 @@ struct Slot {
 }
 
 impl Servers {
-    /// No server yet.
+    /// No server yet. Servers that are child processes end with this one unless it is killed with `kill -9`: then only
+    /// their input ends.
     #[must_use]
     pub fn new(egress: Arc<Egress>, credentials: Credentials) -> Arc<Self> {
-        Arc::new(Self { egress, credentials, slots: Mutex::default() })
+        Self::guarded(egress, credentials, None)
+    }
+
+    /// The same with a [`guard_program`]: whatever becomes of this process, they end with it.
+    #[must_use]
+    pub fn guarded(egress: Arc<Egress>, credentials: Credentials, guard: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { egress, credentials, guard, slots: Mutex::default() })
     }
 
     /// Claims a server for a run; it is started when it is first asked for something.
@@ -204,7 +216,8 @@ impl Lease {
         if let Some(connection) = open.as_ref().filter(|connection| connection.is_open()) {
             return Ok(connection.clone());
         }
-        let connection = Connection::open(&self.slot.spec, &self.servers.egress, &self.servers.credentials).await?;
+        let Servers { egress, credentials, guard, .. } = &*self.servers;
+        let connection = Connection::open(&self.slot.spec, egress, credentials, guard.as_deref()).await?;
         Ok(open.insert(Arc::new(connection)).clone())
     }
 }

@@ -1,15 +1,23 @@
 //! A server that is a child process: its environment is what the agents file says, and it never outlives its connection.
 
-use std::{collections::BTreeMap, process::Stdio, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::Stdio,
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use secrecy::ExposeSecret;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    signal::unix::{SignalKind, signal},
 };
+use tokio_util::sync::CancellationToken;
 
+use super::guard;
 use crate::settings::Secret;
 
 /// Files that a server may have open.
@@ -33,19 +41,70 @@ pub struct Program {
     pub memory_mb: Option<u64>,
 }
 
-/// A child with everything it started. The child is not waited for before the kill: so its number stays its own.
+/// A child with everything it started. The child is not collected before the kill: so its number stays its own.
 #[derive(Clone)]
-pub(super) struct Group(Arc<Mutex<Option<Child>>>);
+pub(super) struct Group(Arc<Watched>);
+
+struct Watched {
+    child: Mutex<Option<Child>>,
+    gone: CancellationToken,
+    code: OnceLock<i32>,
+}
 
 impl Group {
+    fn of(child: Child) -> Self {
+        let group = Self(Arc::new(Watched {
+            child: Mutex::new(Some(child)),
+            gone: CancellationToken::new(),
+            code: OnceLock::new(),
+        }));
+        tokio::spawn(group.clone().watch());
+        group
+    }
+
     /// Ends every process of the group at once. Again: nothing.
     pub(super) fn kill(&self) {
-        let Some(child) = self.0.lock().take() else { return };
+        let Some(child) = self.0.child.lock().take() else { return };
         if let Some(pid) = child.id().and_then(pid) {
+            self.has_ended(pid);
             // Without an answer there is nobody left to kill.
             let _ = kill_process_group(pid, Signal::KILL);
         }
+        self.0.gone.cancel();
         // Dropped here, it is collected in the background.
+    }
+
+    /// Fires when the child is gone, by itself or not; whoever it started is gone then, too.
+    pub(super) fn gone(&self) -> &CancellationToken {
+        &self.0.gone
+    }
+
+    /// How the child ended, where it did so by itself.
+    pub(super) fn code(&self) -> Option<i32> {
+        self.0.code.get().copied()
+    }
+
+    /// Waits for the child's end, which need not be the end of its output: a process that it started may hold that open.
+    async fn watch(self) {
+        let Ok(mut ends) = signal(SignalKind::child()) else { return };
+        let Some(pid) = self.0.child.lock().as_ref().and_then(Child::id).and_then(pid) else { return };
+        while !self.has_ended(pid) {
+            tokio::select! {
+                _ = ends.recv() => {}
+                () = self.0.gone.cancelled() => return,
+            }
+        }
+        self.kill();
+    }
+
+    /// Looks, and leaves the child to be collected later.
+    fn has_ended(&self, pid: Pid) -> bool {
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let Ok(Some(status)) = waitid(WaitId::Pid(pid), how) else { return false };
+        if let Some(code) = status.exit_status() {
+            let _ = self.0.code.set(code);
+        }
+        true
     }
 }
 
@@ -56,25 +115,36 @@ pub(super) struct Started {
     pub(super) stdout: ChildStdout,
 }
 
-/// Starts the program of `server` in a group of its own.
+/// Starts the program of `server` in a group of its own; behind a guard where there is one.
 ///
 /// # Errors
 /// Why it cannot be started.
-pub(super) fn start(server: &str, program: &Program) -> Result<Started, String> {
+pub(super) fn start(server: &str, program: &Program, guard: Option<&Path>) -> Result<Started, String> {
     let (name, arguments) = program.command.split_first().ok_or("its command is empty")?;
-    let mut command = Command::new(name);
-    command.args(arguments).env_clear().envs(program.env.iter().map(|(key, value)| (key, value.expose_secret())));
+    can_limit(program.memory_mb)?;
+    let mut command = match guard {
+        Some(guard) => guard::command(guard, program),
+        None => {
+            let mut command = Command::new(name);
+            command.args(arguments);
+            command
+        }
+    };
+    command.env_clear().envs(program.env.iter().map(|(key, value)| (key, value.expose_secret())));
     if let Some(cwd) = &program.cwd {
         command.current_dir(cwd);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    #[cfg(unix)]
     command.process_group(0);
     let mut child =
         command.kill_on_drop(true).spawn().map_err(|error| format!("{name:?} cannot be started: {error}"))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let limited = limit(&child, program);
-    let group = Group(Arc::new(Mutex::new(Some(child))));
+    // A guard limits what it starts, not itself.
+    let limited = match child.id().filter(|_| guard.is_none()) {
+        Some(id) => limit(id, program.memory_mb),
+        None => Ok(()),
+    };
+    let group = Group::of(child);
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         group.kill();
         return Err(format!("{name:?} has no pipes"));
@@ -93,10 +163,10 @@ fn pid(id: u32) -> Option<Pid> {
 
 /// No core files, few descriptors, and as much memory as the agents file allows.
 #[cfg(target_os = "linux")]
-fn limit(child: &Child, program: &Program) -> Result<(), String> {
+pub(super) fn limit(id: u32, memory_mb: Option<u64>) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, prlimit};
-    let Some(pid) = child.id().and_then(pid) else { return Ok(()) };
-    let memory = program.memory_mb.map(|mb| (Resource::As, mb.saturating_mul(1 << 20)));
+    let Some(pid) = pid(id) else { return Ok(()) };
+    let memory = memory_mb.map(|mb| (Resource::As, mb.saturating_mul(1 << 20)));
     let limits = [(Resource::Core, 0), (Resource::Nofile, MAX_OPEN_FILES)].into_iter().chain(memory);
     for (what, most) in limits {
         match prlimit(Some(pid), what, Rlimit { current: Some(most), maximum: Some(most) }) {
@@ -111,11 +181,13 @@ fn limit(child: &Child, program: &Program) -> Result<(), String> {
 
 /// Elsewhere a process cannot be limited from outside.
 #[cfg(not(target_os = "linux"))]
-fn limit(_: &Child, program: &Program) -> Result<(), String> {
-    match program.memory_mb {
-        Some(_) => Err("memory_mb needs Linux".into()),
-        None => Ok(()),
-    }
+pub(super) fn limit(_: u32, memory_mb: Option<u64>) -> Result<(), String> {
+    can_limit(memory_mb)
+}
+
+fn can_limit(memory_mb: Option<u64>) -> Result<(), String> {
+    let can = cfg!(target_os = "linux") || memory_mb.is_none();
+    if can { Ok(()) } else { Err("memory_mb needs Linux".into()) }
 }
 
 /// What a server says beside the protocol, for whoever looks for its faults.

@@ -1,6 +1,6 @@
 //! The transport to a child process: one message a line, each bounded, and noise passed over.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
 use rmcp::{RoleClient, model::ServerJsonRpcMessage, service::TxJsonRpcMessage, transport::Transport};
 use tokio::{
@@ -8,7 +8,9 @@ use tokio::{
     process::{ChildStdin, ChildStdout},
     sync::mpsc,
     task::JoinHandle,
+    time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     MAX_MESSAGE_BYTES,
@@ -37,7 +39,7 @@ impl Pipes {
         let (outgoing, to_write) = mpsc::channel(QUEUE);
         let (to_read, incoming) = mpsc::channel(QUEUE);
         tokio::spawn(write(stdin, to_write));
-        let reader = tokio::spawn(read(server.to_owned(), stdout, to_read));
+        let reader = tokio::spawn(read(server.to_owned(), stdout, to_read, group.gone().clone()));
         Self { outgoing: Some(outgoing), incoming, reader, group }
     }
 }
@@ -88,13 +90,20 @@ async fn write(mut stdin: ChildStdin, mut messages: mpsc::Receiver<Vec<u8>>) {
     }
 }
 
-async fn read(server: String, stdout: ChildStdout, messages: mpsc::Sender<ServerJsonRpcMessage>) {
+/// Reads until the output ends, or the process: one that it started may hold the output open.
+async fn read(
+    server: String,
+    stdout: ChildStdout,
+    messages: mpsc::Sender<ServerJsonRpcMessage>,
+    gone: CancellationToken,
+) {
     let mut reader = BufReader::new(stdout);
     let mut noise = 0_usize;
+    let mut last = None;
     loop {
-        let line = match line(&mut reader).await {
+        let line = match next(&mut reader, &gone, &mut last).await {
             Ok(Some(line)) => line,
-            Ok(None) => return,
+            Ok(None) => break,
             Err(error) => {
                 tracing::warn!(server, %error, "an MCP server broke the protocol and is ended");
                 return;
@@ -119,6 +128,24 @@ async fn read(server: String, stdout: ChildStdout, messages: mpsc::Sender<Server
             }
         }
     }
+    // How it ended is known a moment after its output has.
+    let _ = tokio::time::timeout(GRACE, gone.cancelled()).await;
+}
+
+/// The next line; of a process that is gone, what it had written before, until `last`.
+async fn next(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    gone: &CancellationToken,
+    last: &mut Option<Instant>,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut line = pin!(line(reader));
+    tokio::select! {
+        biased;
+        line = &mut line, if last.is_none() => return line,
+        () = gone.cancelled() => {}
+    }
+    let until = *last.get_or_insert_with(|| Instant::now() + GRACE);
+    tokio::time::timeout_at(until, line).await.unwrap_or(Ok(None))
 }
 
 /// The next line without its end; nothing at the end of the stream.

@@ -15,6 +15,9 @@ use crate::{
 /// Bytes of an answer that a model is told.
 const RESULT_BYTES: usize = 64 << 10;
 
+/// Bytes of an error that a model is told: errors stand in events and trails, too.
+const ERROR_BYTES: usize = 8 << 10;
+
 /// A tool of a server. It holds the server, which stays while anybody may still call it.
 pub struct McpTool {
     spec: ToolSpec,
@@ -42,6 +45,7 @@ impl McpTool {
     }
 
     fn told(&self, why: &str) -> JobError {
+        let why = cut(why, ERROR_BYTES);
         let server = self.lease.spec().name.as_str();
         JobError::new(ErrorCode::HandoffFailed, format!("the MCP server {server}, tool {}: {why}", self.listed.name))
             .with_retryable(false)
@@ -50,12 +54,7 @@ impl McpTool {
     }
 
     fn output(&self, text: &str) -> ToolOutput {
-        let mut text = text.to_owned();
-        if text.len() > RESULT_BYTES {
-            let all = text.len();
-            text.truncate(text.floor_char_boundary(RESULT_BYTES));
-            text.push_str(&format!("… (cut off: {all} bytes in all)"));
-        }
+        let text = cut(text, RESULT_BYTES);
         ToolOutput {
             result: RawJson::of(&json!({"type": "text_response", "tool": self.spec.name, "message": text})),
             lane: Lane::Handoff,
@@ -64,6 +63,13 @@ impl McpTool {
             warnings: Vec::new(),
         }
     }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    format!("{}… (cut off: {} bytes in all)", &text[..text.floor_char_boundary(most)], text.len())
 }
 
 #[async_trait]

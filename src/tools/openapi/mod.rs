@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{Effect, SearchSource, Tool, ToolBounds, ToolContext, ToolEnd, ToolHit, ToolOutput};
 use crate::{
-    job::{ErrorCode, JobError, Lane, Preview, RawJson},
+    job::{ErrorCode, Job, JobError, Lane, Preview, RawJson},
     llm::ToolSpec,
     net::{Credentials, Egress, Method, Request, Response},
 };
@@ -72,13 +72,14 @@ impl Documents {
 #[derive(Clone)]
 pub struct KnownOperations(Arc<Documents>);
 
+#[async_trait]
 impl SearchSource for KnownOperations {
-    fn kind(&self) -> &'static str {
-        "openapi"
+    fn called_with(&self) -> Option<&str> {
+        Some(NAME)
     }
 
     /// Documents that were read with a credential are not for everybody.
-    fn tools(&self) -> Vec<ToolHit> {
+    async fn tools(&self, _: &Job) -> Result<Vec<ToolHit>, String> {
         let documents: Vec<(String, Arc<Document>)> = {
             let kept = self.0.0.lock();
             let open = kept.iter().filter(|one| one.profile.is_none());
@@ -93,7 +94,7 @@ impl SearchSource for KnownOperations {
                 call: json!({"tool": NAME, "arguments": {"openapi_url": url, "operation_id": found.id}}),
             }));
         }
-        hits
+        Ok(hits)
     }
 }
 

@@ -3,8 +3,9 @@
 use std::{
     fs::OpenOptions,
     io::{BufRead, Write},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -130,7 +131,7 @@ fn page(script: &Value, cursor: Option<&str>) -> Value {
 fn stdio_server() {
     #[expect(clippy::disallowed_methods, reason = "how a parent tells a child what to be")]
     let Ok(script) = std::env::var(SCRIPT) else { return };
-    let script: Value = serde_json::from_str(&script).unwrap();
+    let mut script: Value = serde_json::from_str(&script).unwrap();
     if script["at"] == "start" {
         std::process::exit(3);
     }
@@ -146,6 +147,12 @@ fn stdio_server() {
         let Some(reply) = answer(&script, &message) else { continue };
         let deed = (message["method"] == "tools/call").then(|| reply["result"]["do"].as_str()).flatten();
         match deed {
+            // From now on it has other tools, and says so.
+            Some("relist") => {
+                script["tools"] = script["then"].take();
+                say(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+                say(&said(&message, "well"));
+            }
             Some(deed) => misbehave(deed, &script, &message),
             None => say(&reply),
         }
@@ -175,6 +182,11 @@ fn misbehave(deed: &str, script: &Value, message: &Value) {
         "exit" => std::process::exit(1),
         "hang" => {}
         "long" => say(&said(message, &"é".repeat(100_000))),
+        "long-error" => {
+            let mut long = said(message, &"é".repeat(100_000));
+            long["result"]["isError"] = json!(true);
+            say(&long);
+        }
         "huge" => write(&said(message, &"x".repeat(5 << 20)).to_string()),
         "garbage" => {
             write("Starting up…\n\n{\"jsonrpc\": \"2.0\"\n[]\n42");
@@ -202,8 +214,12 @@ fn misbehave(deed: &str, script: &Value, message: &Value) {
         }
         "flood" => {
             let progress = json!({"progressToken": 1, "progress": 1});
-            let note = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress});
-            (0..2000).for_each(|_| say(&note));
+            let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress});
+            let log = json!({"level": "info", "data": "x"});
+            let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": log});
+            let unknown = json!({"jsonrpc": "2.0", "method": "notifications/of-nobody"});
+            let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+            [progress, log, unknown, changed].iter().cycle().take(10_000).for_each(say);
             say(&well);
         }
         "env" => {
@@ -212,12 +228,38 @@ fn misbehave(deed: &str, script: &Value, message: &Value) {
             say(&said(message, &format!("{names:?} in {}", std::env::current_dir().unwrap().display())));
         }
         "limits" => say(&said(message, &std::fs::read_to_string("/proc/self/limits").unwrap())),
+        other => leave_behind(other, script, message),
+    }
+}
+
+/// What servers of this world start.
+fn leave_behind(deed: &str, script: &Value, message: &Value) {
+    match deed {
+        // The same as a child, and this one does not end with its input either.
+        "stubborn" => {
+            let pipe = || OpenOptions::new().write(true).open(script["pipe"].as_str().unwrap()).unwrap();
+            let mut child = Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).stdout(pipe()).spawn().unwrap();
+            let _own = pipe();
+            say(&said(message, "well"));
+            child.wait().unwrap();
+        }
         // A process of its own that holds a pipe open for as long as it lives.
         "child" => {
             let pipe = OpenOptions::new().write(true).open(script["pipe"].as_str().unwrap()).unwrap();
             let mut child = Command::new("/bin/sleep").arg("1000").stdout(pipe).spawn().unwrap();
             say(&said(message, &child.id().to_string()));
             std::thread::spawn(move || child.wait());
+        }
+        // Its end leaves one behind that holds its output open: in its group, or in one of its own, where it waits for
+        // whoever opens the pipe.
+        "orphan" => {
+            Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+            std::process::exit(1);
+        }
+        "detached" => {
+            let pipe = script["pipe"].as_str().unwrap();
+            Command::new("/bin/cat").arg(pipe).stdin(Stdio::null()).process_group(0).spawn().unwrap();
+            std::process::exit(1);
         }
         other => panic!("nothing is known of {other}"),
     }

@@ -93,12 +93,21 @@ impl Stage {
         self.events_with(job_id, &[name]).await;
     }
 
+    /// Waits for the `n`th event of that name of a job.
+    pub(crate) async fn wait_for_events(&self, job_id: &str, name: &str, n: usize) {
+        self.events_until(job_id, |names| names.iter().filter(|event| **event == name).count() >= n).await;
+    }
+
     /// The events of a job as ids and fields, once one of `names` is among them.
     async fn events_with(&self, job_id: &str, names: &[&str]) -> Vec<(String, Vec<String>)> {
+        self.events_until(job_id, |found| found.iter().any(|event| names.contains(event))).await
+    }
+
+    async fn events_until(&self, job_id: &str, enough: impl Fn(&[&str]) -> bool) -> Vec<(String, Vec<String>)> {
         let key = format!("agent:events:{job_id}");
         loop {
             let entries: Vec<(String, Vec<String>)> = self.redis.run(&["XRANGE", &key, "-", "+"]).await;
-            if entries.iter().any(|(_, fields)| names.contains(&fields[1].as_str())) {
+            if enough(&entries.iter().map(|(_, fields)| fields[1].as_str()).collect::<Vec<_>>()) {
                 return entries;
             }
             let after = entries.last().map_or("0", |(id, _)| id.as_str());

@@ -6,12 +6,12 @@ use std::{
 };
 
 use agent_runner::{
-    agents::{Kit, Registry, Toolbox, named},
+    agents::{self, Registry, Toolbox},
     job::{Job, JobError, JobLimits, Meter, RawJson},
     net::{Credentials, Egress},
     settings,
     store::{Journal, MemoryStore, SharedStore},
-    tools::{Tool, ToolContext, ToolEnd, mcp::Servers},
+    tools::{SearchSource, Tool, ToolContext, ToolEnd, mcp::Servers},
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub struct Workbench {
     journal: Journal,
     meter: Meter,
     cancel: CancellationToken,
-    pub toolbox: Toolbox,
+    pub toolbox: Arc<Toolbox>,
     pub built_ins: Vec<Arc<dyn Tool>>,
 }
 
@@ -38,12 +38,13 @@ impl Workbench {
     pub fn with(settings: &settings::Egress) -> Self {
         let egress = Arc::new(Egress::new(settings, &[]).unwrap());
         let servers = Servers::new(egress, Credentials::new(settings));
-        Self::on(MemoryStore::new(1 << 24), Toolbox { servers, sources: Vec::new() })
+        Self::on(MemoryStore::new(1 << 24), Arc::new(Toolbox { servers, sources: Vec::new() }), None)
     }
 
-    fn on(store: SharedStore, toolbox: Toolbox) -> Self {
+    fn on(store: SharedStore, toolbox: Arc<Toolbox>, owner: Option<&str>) -> Self {
         let limits = JobLimits { max_job_bytes: 1 << 20, max_prompt_bytes: 1 << 20 };
-        let job = Job::parse(&Bytes::from_static(br#"{"job_id":"a","prompt":"x"}"#), &limits).unwrap();
+        let document = serde_json::json!({"job_id": "a", "prompt": "x", "workflow_owner": owner});
+        let job = Job::parse(&Bytes::from(document.to_string()), &limits).unwrap();
         let journal = Journal::new(store.clone(), &job.job_id, Duration::from_secs(60), 1 << 20);
         let (meter, cancel) = (Meter::default(), CancellationToken::new());
         Self { job, store, journal, meter, cancel, toolbox, built_ins: Vec::new() }
@@ -51,8 +52,21 @@ impl Workbench {
 
     /// The job, delivered again.
     pub fn redelivered(self) -> Self {
-        let built_ins = self.built_ins;
-        Self { built_ins, ..Self::on(self.store, self.toolbox) }
+        let owner = self.job.workflow_owner.as_deref();
+        Self { built_ins: self.built_ins, ..Self::on(self.store, self.toolbox, owner) }
+    }
+
+    /// Another job, of `owner`, with a journal of its own.
+    pub fn job_of(&self, owner: Option<&str>) -> Self {
+        let built_ins = self.built_ins.clone();
+        Self { built_ins, ..Self::on(MemoryStore::new(1 << 24), self.toolbox.clone(), owner) }
+    }
+
+    /// Adds a source to what a search looks through.
+    pub fn source(&mut self, source: impl SearchSource + 'static) {
+        let Toolbox { servers, sources } = &*self.toolbox;
+        let sources = sources.iter().cloned().chain([Arc::new(source) as Arc<dyn SearchSource>]).collect();
+        self.toolbox = Arc::new(Toolbox { servers: servers.clone(), sources });
     }
 
     fn context<'a>(&'a self, step: &'a str) -> ToolContext<'a> {
@@ -76,7 +90,10 @@ impl Workbench {
     /// The tools of the agent `a`.
     pub async fn kit(&self, registry: &Registry) -> Kit {
         let agent = registry.agent("a").unwrap();
-        self.toolbox.kit(registry, &[agent], &self.built_ins, &self.context("")).await.unwrap()
+        let references: Vec<String> = agent.tools.iter().map(agents::ToolRef::text).collect();
+        let kit = self.toolbox.kit(&Arc::new(registry.clone()), &self.built_ins);
+        let warnings = kit.seat("a", &references, &self.context("")).await.unwrap();
+        Kit { tools: kit.offered(&references), warnings }
     }
 
     /// Calls a tool as the `n`th of the run.
@@ -91,6 +108,12 @@ impl Workbench {
             ToolEnd::Park(pending) => panic!("nothing behind a gate parks: {pending:?}"),
         }
     }
+}
+
+/// What the agent `a` is offered.
+pub struct Kit {
+    pub tools: Vec<Arc<dyn Tool>>,
+    pub warnings: Vec<String>,
 }
 
 /// Nothing but the built-in tools.
@@ -108,6 +131,6 @@ pub fn registry(tools: Value, servers: Value) -> Registry {
 }
 
 /// Names of what `a` is offered.
-pub fn offered(registry: &Registry, kit: &Kit) -> Vec<String> {
-    named(&registry.agent("a").unwrap().tools, &kit.tools).iter().map(|tool| tool.spec().name.clone()).collect()
+pub fn offered(_: &Registry, kit: &Kit) -> Vec<String> {
+    kit.tools.iter().map(|tool| tool.spec().name.clone()).collect()
 }

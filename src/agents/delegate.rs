@@ -18,7 +18,7 @@ use super::{
 use crate::{
     job::{ErrorCode, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel, ToolSpec},
-    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput},
+    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput, Watch},
 };
 
 /// Name of the tool.
@@ -130,6 +130,11 @@ impl Tool for DelegateToAgent {
         Effect::Repeatable
     }
 
+    /// What the other agent does with its tools is judged there: it begins under the same taint.
+    async fn has_consequences(&self, _: &RawJson, _: &ToolContext<'_>) -> Result<bool, JobError> {
+        Ok(false)
+    }
+
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         let Arguments { agent, task } = arguments
             .read()
@@ -154,8 +159,13 @@ impl Tool for DelegateToAgent {
             is_backed: false,
         };
         // Its own steps are no decisions of the execution: the trail shows the call.
-        let (mut trail, mut made) = (Trail::new("", ""), Made::default());
-        let text = solo(&stage, self.bounds, agent, &task, &mut trail, &mut made).await?;
+        let taint = context.watch.map(Watch::before).unwrap_or_default();
+        let (mut trail, mut made) = (Trail::new("", ""), Made { taint, ..Made::default() });
+        let ended = solo(&stage, self.bounds, agent, &task, &mut trail, &mut made).await;
+        if let Some(watch) = context.watch {
+            watch.join(&made.taint);
+        }
+        let text = ended?;
         let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": text}));
         let preview = Preview::text(&text);
         Ok(ToolEnd::Done(ToolOutput { result, lane: Lane::Handoff, preview, summary: text, warnings: made.warnings }))

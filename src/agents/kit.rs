@@ -7,6 +7,7 @@ use futures::future::join_all;
 use super::registry::{Agent, McpServer, Registry, TRANSFER_PREFIX, ToolRef};
 use crate::{
     job::JobError,
+    settings::TaintedEffects,
     tools::{
         FindTools, Gate, Names, Offered, SearchSource, Tool, ToolContext, function_name,
         mcp::{Listed, McpTool, Program, Reach, ServerSpec, Servers},
@@ -24,6 +25,8 @@ pub struct Toolbox {
     pub servers: Arc<Servers>,
     /// What `search_tools` looks through beside the tools on offer.
     pub sources: Vec<Arc<dyn SearchSource>>,
+    /// What becomes of calls with consequences, once a run has read outside data.
+    pub tainted: TaintedEffects,
 }
 
 /// The tools of one run.
@@ -56,7 +59,7 @@ impl Toolbox {
         for tool in built_ins {
             let name = tool.spec().name.clone();
             let _ = names.take(&name, &name);
-            kit.tools.push(Gate::before(tool.clone(), registry.asks(&ToolRef::BuiltIn(name))));
+            kit.tools.push(Gate::before(tool.clone(), registry.asks(&ToolRef::BuiltIn(name)), self.tainted));
         }
         let needed: Vec<(&String, &McpServer)> =
             registry.mcp_servers.iter().filter(|(name, _)| agents.iter().any(|agent| uses(agent, name))).collect();
@@ -68,12 +71,12 @@ impl Toolbox {
                 Err(why) => kit.warnings.push(why),
             }
             for tool in tools {
-                kit.add(registry, name, tool, &mut names);
+                kit.add((registry, self.tainted), name, tool, &mut names);
             }
         }
         kit.missing(&agents);
         kit.bound(&agents);
-        kit.searchable(&agents, &self.sources, registry);
+        kit.searchable(&agents, self, registry);
         Ok(kit)
     }
 
@@ -95,14 +98,20 @@ impl Toolbox {
 }
 
 impl Kit {
-    fn add(&mut self, registry: &Registry, name: &str, tool: McpTool, names: &mut Names) {
+    fn add(
+        &mut self,
+        (registry, tainted): (&Registry, TaintedEffects),
+        name: &str,
+        tool: McpTool,
+        names: &mut Names,
+    ) {
         let (function, own) = (tool.spec().name.clone(), tool.name().to_owned());
         if let Err(first) = names.take(&function, &format!("{name}/{own}")) {
             self.warnings.push(format!("{name}: the tool {own:?} is left out: its name {function} is that of {first}"));
             return;
         }
         let reference = ToolRef::Mcp { server: name.to_owned(), tool: Some(own) };
-        self.tools.push(Gate::before(Arc::new(tool), registry.asks(&reference)));
+        self.tools.push(Gate::before(Arc::new(tool), registry.asks(&reference), tainted));
     }
 
     /// Says which tools the agents name and the servers do not have.
@@ -130,7 +139,7 @@ impl Kit {
     }
 
     /// Adds the search, over what the agents of the run may use.
-    fn searchable(&mut self, agents: &[&Agent], sources: &[Arc<dyn SearchSource>], registry: &Registry) {
+    fn searchable(&mut self, agents: &[&Agent], toolbox: &Toolbox, registry: &Registry) {
         let reference = ToolRef::BuiltIn(SEARCH.into());
         if !agents.iter().any(|agent| agent.tools.contains(&reference)) {
             return;
@@ -143,8 +152,9 @@ impl Kit {
         }
         let mut all: Vec<Arc<dyn SearchSource>> = vec![Arc::new(Offered::new(specs.into_iter()))];
         let calls_apis = agents.iter().any(|agent| agent.tools.contains(&ToolRef::BuiltIn("openapi_action".into())));
-        all.extend(sources.iter().filter(|source| source.kind() != "openapi" || calls_apis).cloned());
-        self.tools.push(Gate::before(Arc::new(FindTools::new(all)), registry.asks(&reference)));
+        all.extend(toolbox.sources.iter().filter(|source| source.kind() != "openapi" || calls_apis).cloned());
+        let search = Arc::new(FindTools::new(all));
+        self.tools.push(Gate::before(search, registry.asks(&reference), toolbox.tainted));
     }
 }
 

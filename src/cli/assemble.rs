@@ -195,6 +195,7 @@ fn runner(
     let toolbox = Arc::new(Toolbox {
         servers: Servers::new(egress, Credentials::new(&settings.egress)),
         sources: vec![Arc::new(openapi_tool.known())],
+        tainted: settings.security.tainted_effects,
     });
     let handoffs = Arc::new(Handoffs {
         registry,

@@ -21,7 +21,7 @@ pub use secret::Secret;
 pub use sections::{
     AuthProfile, Breaker, Egress, Http, Intake, Intent, ListIntake, Llm, LlmModel, LogFormat, Network, Orchestrator,
     Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Settings, Store,
-    StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
+    StoreBackend, TaintedEffects, Telemetry, Tiers, Worker, WorkflowPatchMode,
 };
 
 /// Everything that is wrong with the configuration, one line each, naming the key.

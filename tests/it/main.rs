@@ -57,6 +57,7 @@ mod routing;
 mod sessions;
 mod store_conformance;
 mod support;
+mod taint;
 mod tidy;
 mod tools_gate;
 mod tools_mcp_http;

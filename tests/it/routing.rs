@@ -236,6 +236,7 @@ impl Stage {
                 deadline,
                 cancel: &self.cancel,
                 emit: &emit,
+                watch: None,
             },
             scope: "route",
             wall_clock: None,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
 use super::{Made, Stage, Timed, millis};
@@ -14,8 +15,18 @@ use crate::{
     llm::ToolCall,
     settings::limits,
     telemetry::{names, spans},
-    tools::{Permission, Tool, ToolContext, ToolEnd},
+    tools::{Permission, Tool, ToolContext, ToolEnd, Watch},
 };
+
+/// What came of a call, as it goes on record.
+#[derive(Debug, Serialize, Deserialize)]
+struct Called {
+    outcome: Result<String, JobError>,
+    warnings: Vec<String>,
+    /// Where data from outside in it came from.
+    #[serde(default)]
+    read: Vec<String>,
+}
 
 impl Stage<'_> {
     /// One call with its events and its record.
@@ -28,17 +39,21 @@ impl Stage<'_> {
     ) -> Result<String, JobError> {
         let step = format!("tool:{}:{}", self.scope, run.calls());
         let agent = run.seat().agent.as_str();
+        let tainted_by = made.taint.seen().to_vec();
+        let watch = Watch::over(made.taint.clone());
         let told = self
             .recorded(&step, trail, async {
                 let mut warnings = Vec::new();
-                match self.observed(run, call, &format!("{step}:"), &mut warnings).await {
+                let around = (format!("{step}:"), &watch);
+                match self.observed(run, call, around, &mut warnings).await {
                     Err(error) if error.deferred || (error.retryable && !self.goes_on(run, &error)) => Err(error),
-                    outcome => Ok((outcome, warnings)),
+                    outcome => Ok(Called { outcome, warnings, read: watch.fresh() }),
                 }
             })
             .await;
         let (outcome, ms) = match told {
-            Ok(Timed { value: (outcome, warnings), ms, cost_usd, .. }) => {
+            Ok(Timed { value: Called { outcome, warnings, read }, ms, cost_usd, .. }) => {
+                read.iter().for_each(|source| made.taint.read(source));
                 // An agent that a task was delegated to costs as well.
                 made.spent(Tokens::default(), 0, cost_usd);
                 made.warnings.extend(warnings);
@@ -52,7 +67,11 @@ impl Stage<'_> {
         entry.agent_id = Some(agent.to_owned());
         entry.reason.clone_from(&error);
         entry.duration_ms = ms;
-        entry.details = Some(RawJson::of(&serde_json::json!({"tool": call.name, "status": status})));
+        let mut details = serde_json::json!({"tool": call.name, "status": status});
+        if !tainted_by.is_empty() {
+            details["tainted_by"] = tainted_by.into();
+        }
+        entry.details = Some(RawJson::of(&details));
         let args = shortened(&call.arguments);
         made.tool_calls.push(ToolCallRecord { tool: call.name.clone(), args, status, duration_ms: ms, error });
         outcome
@@ -63,7 +82,7 @@ impl Stage<'_> {
         &self,
         run: &AgentRun,
         call: &ToolCall,
-        step: &str,
+        around: (String, &Watch),
         warnings: &mut Vec<String>,
     ) -> Result<String, JobError> {
         let agent = run.seat().agent.as_str();
@@ -72,7 +91,7 @@ impl Stage<'_> {
         let tool = self.own_tools(&run.seat().tools).find(|tool| tool.spec().name == call.name);
         let span = spans::execute_tool(&call.name, Some(&call.id), None);
         let outcome = match tool {
-            Some(tool) => self.in_time(self.dispatch(&**tool, call, step, warnings)).instrument(span.clone()).await,
+            Some(tool) => self.in_time(self.dispatch(&**tool, call, &around, warnings)).instrument(span.clone()).await,
             None => Err(self.no_such_tool(run, call)),
         };
         if let Err(error) = &outcome {
@@ -106,7 +125,7 @@ impl Stage<'_> {
         &self,
         tool: &dyn Tool,
         call: &ToolCall,
-        step: &str,
+        (step, watch): &(String, &Watch),
         warnings: &mut Vec<String>,
     ) -> Result<String, JobError> {
         let named = |error: JobError| if error.tool.is_some() { error } else { error.with_tool(call.name.as_str()) };
@@ -119,7 +138,7 @@ impl Stage<'_> {
         }
         let bounds = tool.bounds();
         let deadline = self.deadline().min(Instant::now() + bounds.time);
-        let context = ToolContext { step, deadline, ..self.context };
+        let context = ToolContext { step, deadline, watch: Some(watch), ..self.context };
         let work = tokio::time::timeout_at(deadline.into(), tool.call(&call.arguments, &context));
         match work.await {
             Ok(Ok(ToolEnd::Done(output))) => {

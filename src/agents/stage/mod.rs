@@ -23,7 +23,7 @@ use super::{
 use crate::{
     job::{ErrorCode, Event as JobEvent, EventKind, JobError, RawJson, Tokens, ToolCallRecord},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolChoice, ToolSpec},
-    tools::{Tool, ToolContext},
+    tools::{Taint, Tool, ToolContext},
 };
 
 /// A value on record, with how it came to be.
@@ -74,6 +74,8 @@ pub struct Made {
     pub warnings: Vec<String>,
     /// Of model calls since this was last taken: a stint of an agent, or a tier.
     pub(super) stint: Stint,
+    /// What was read from outside, by whoever of them: it stays with the execution.
+    pub(super) taint: Taint,
     /// Model calls over all.
     pub model_calls: u32,
     /// Dollars over all.
@@ -148,6 +150,7 @@ impl Stage<'_> {
     }
 
     async fn ask(&self, run: &AgentRun, ask: Ask, trail: &mut Trail, made: &mut Made) -> Result<ChatReply, JobError> {
+        made.taint.tell();
         let request = self.request(run, ask);
         let agent = run.seat().agent.as_str();
         let on_text = |text: &str| {

@@ -267,7 +267,7 @@ impl Handoffs {
         let delegate = DelegateToAgent::new(registry.clone(), model.clone(), kit.tools.clone(), pools, bounds);
         let mut tools = kit.tools;
         let asks = registry.asks(&ToolRef::BuiltIn(delegate.spec().name.clone()));
-        tools.push(Gate::before(Arc::new(delegate), asks));
+        tools.push(Gate::before(Arc::new(delegate), asks, self.toolbox.tainted));
         Ok(tools)
     }
 

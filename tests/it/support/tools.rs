@@ -9,9 +9,9 @@ use agent_runner::{
     agents::{Kit, Registry, Toolbox, named},
     job::{Job, JobError, JobLimits, Meter, RawJson},
     net::{Credentials, Egress},
-    settings,
+    settings::{self, TaintedEffects},
     store::{Journal, MemoryStore, SharedStore},
-    tools::{Tool, ToolContext, ToolEnd, mcp::Servers},
+    tools::{Tool, ToolContext, ToolEnd, Watch, mcp::Servers},
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -38,7 +38,7 @@ impl Workbench {
     pub fn with(settings: &settings::Egress) -> Self {
         let egress = Arc::new(Egress::new(settings, &[]).unwrap());
         let servers = Servers::new(egress, Credentials::new(settings));
-        Self::on(MemoryStore::new(1 << 24), Toolbox { servers, sources: Vec::new() })
+        Self::on(MemoryStore::new(1 << 24), Toolbox { servers, sources: Vec::new(), tainted: TaintedEffects::Approve })
     }
 
     fn on(store: SharedStore, toolbox: Toolbox) -> Self {
@@ -65,6 +65,7 @@ impl Workbench {
             deadline: Instant::now() + Duration::from_secs(60),
             cancel: &self.cancel,
             emit: &|_| {},
+            watch: None,
         }
     }
 
@@ -81,11 +82,23 @@ impl Workbench {
 
     /// Calls a tool as the `n`th of the run.
     pub async fn call(&self, kit: &Kit, name: &str, arguments: &str, n: u32) -> Result<String, JobError> {
+        self.call_under(kit, name, arguments, n, None).await
+    }
+
+    /// The same in a run that has read what `watch` says.
+    pub async fn call_under(
+        &self,
+        kit: &Kit,
+        name: &str,
+        arguments: &str,
+        n: u32,
+        watch: Option<&Watch>,
+    ) -> Result<String, JobError> {
         let tool = kit.tools.iter().find(|tool| tool.spec().name == name);
         let tool = tool.unwrap_or_else(|| panic!("no {name}: {:?}", kit.warnings));
         let step = format!("tool:{n}:");
         let arguments = RawJson::parse(Bytes::copy_from_slice(arguments.as_bytes())).unwrap();
-        match tool.call(&arguments, &self.context(&step)).await? {
+        match tool.call(&arguments, &ToolContext { watch, ..self.context(&step) }).await? {
             ToolEnd::Done(output) => Ok(output.summary),
             ToolEnd::Told(text) => Ok(text),
             ToolEnd::Park(pending) => panic!("nothing behind a gate parks: {pending:?}"),
@@ -98,7 +111,7 @@ pub fn no_toolbox() -> Arc<Toolbox> {
     let settings = settings::Egress::default();
     let egress = Egress::new(&settings, &[]).unwrap();
     let servers = Servers::new(Arc::new(egress), Credentials::new(&settings));
-    Arc::new(Toolbox { servers, sources: Vec::new() })
+    Arc::new(Toolbox { servers, sources: Vec::new(), tainted: TaintedEffects::Approve })
 }
 
 /// A registry of one agent `a` with these tools and servers.

@@ -21,6 +21,7 @@ mod http_health;
 mod http_jobs;
 mod http_redis;
 mod http_serve;
+mod injections;
 mod intent;
 mod lanes;
 mod lease_model;

@@ -275,7 +275,8 @@ async fn taint_outlives_the_worker_and_the_job_and_one_turn_is_one_plan() {
     assert_eq!(tainted, [&Value::Null, &json!(["mcp:notes/read"])], "{trail}");
 
     stage.push(&job("two", "both", "s")).await;
-    assert_eq!(waits(&stage, &service, "two").await, "tainted by mcp:notes/read");
+    // What the dropping tool said is not ours either.
+    assert_eq!(waits(&stage, &service, "two").await, "tainted by mcp:notes/read, mcp:notes/drop");
     assert_eq!(post(&service, "/v1/jobs/two/reject").await, 202);
     assert_eq!(stage.result("two").await["result"]["answer"], "It was not done.");
     assert_eq!(dropped(&server), 1);

@@ -56,6 +56,7 @@ mod redelivery;
 mod replay;
 mod routing;
 mod sessions;
+mod ssrf;
 mod store_conformance;
 mod support;
 mod taint;

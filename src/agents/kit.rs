@@ -98,13 +98,7 @@ impl Toolbox {
 }
 
 impl Kit {
-    fn add(
-        &mut self,
-        (registry, tainted): (&Registry, TaintedEffects),
-        name: &str,
-        tool: McpTool,
-        names: &mut Names,
-    ) {
+    fn add(&mut self, (registry, tainted): (&Registry, TaintedEffects), name: &str, tool: McpTool, names: &mut Names) {
         let (function, own) = (tool.spec().name.clone(), tool.name().to_owned());
         if let Err(first) = names.take(&function, &format!("{name}/{own}")) {
             self.warnings.push(format!("{name}: the tool {own:?} is left out: its name {function} is that of {first}"));

@@ -59,8 +59,14 @@ async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
     let _service = stage.serve();
     let (digits, long, many) = ("9".repeat(1_000_000), "x".repeat(2000), "{},".repeat(10_001));
     let members: String = (0..10_001).map(|n| format!("\"k{n}\":0,")).collect();
-    let literal = |number: &str| format!(r#""pipeline":[{{"step":"literal","rows":[{{"a":{number}}}]}},{{"step":"aggregate","aggregates":[{{"op":"sum","field":"a"}}]}}]"#);
-    let header = |value: &str| format!(r#""pipeline":[{{"step":"http_request","url":"http://a.example/","headers":{{"x":"{value}"}}}}]"#);
+    let literal = |number: &str| {
+        format!(
+            r#""pipeline":[{{"step":"literal","rows":[{{"a":{number}}}]}},{{"step":"aggregate","aggregates":[{{"op":"sum","field":"a"}}]}}]"#
+        )
+    };
+    let header = |value: &str| {
+        format!(r#""pipeline":[{{"step":"http_request","url":"http://a.example/","headers":{{"x":"{value}"}}}}]"#)
+    };
     let steps = vec![r#"{"step":"count"}"#; 60_000].join(",");
     let operations = vec![r#"{"op":"remove","path":"/nodes/0"}"#; 20_000].join(",");
     let flow = r#""current_workflow":{"nodes":[],"edges":[]}"#;
@@ -74,7 +80,11 @@ async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
         ("names", format!(r#""prompt":"x","workflow_tag":"{long}""#), "invalid_job"),
         ("handoff names", format!(r#""prompt":"x","handoff":{{"mode":"{long}"}}"#), "invalid_job"),
         ("agent name", format!(r#""prompt":"x","handoff":{{"agent":"{long}"}}"#), "invalid_job"),
-        ("words of tiers", format!(r#""prompt":"x","handoff":{{"mode":"tiers","context":"{}"}}"#, long.repeat(100)), "invalid_job"),
+        (
+            "words of tiers",
+            format!(r#""prompt":"x","handoff":{{"mode":"tiers","context":"{}"}}"#, long.repeat(100)),
+            "invalid_job",
+        ),
         ("exponent of time", r#""prompt":"x","timeout_sec":1e999999999"#.into(), "invalid_job"),
         ("digits of time", format!(r#""prompt":"x","timeout_sec":{digits}"#), "invalid_job"),
         ("exponent of dollars", r#""prompt":"x","budget":{"max_cost_usd":-1e999999999}"#.into(), "invalid_job"),
@@ -82,15 +92,45 @@ async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
         ("digits of a delay", format!(r#""prompt":"x","delay_ms":{digits}"#), "invalid_job"),
         ("version", format!(r#""prompt":"x","version":"{digits}""#), "unsupported_version"),
         ("depth of context", format!(r#""prompt":"x","context":{}"#, deep(500_000)), "invalid_job"),
-        ("depth of a workflow", format!(r#""patch_spec":{{"operations":[{{"op":"remove","path":"/nodes/0"}}]}},"current_workflow":{}"#, deep(500_000)), "invalid_job"),
+        (
+            "depth of a workflow",
+            format!(
+                r#""patch_spec":{{"operations":[{{"op":"remove","path":"/nodes/0"}}]}},"current_workflow":{}"#,
+                deep(500_000)
+            ),
+            "invalid_job",
+        ),
         ("depth of a patch", format!(r#""patch_spec":{},{flow}"#, deep(500_000)), "invalid_patch"),
-        ("depth of a value", format!(r#""patch_spec":{{"operations":[{{"op":"add","path":"/nodes/-","value":{}}}]}},{flow}"#, deep(500_000)), "invalid_patch"),
-        ("depth of a plan", format!(r#""pipeline":[{{"step":"table_filter","condition":{}}}],"data":[{{"a":1}}]"#, deep(500_000)), "invalid_pipeline"),
-        ("conditions in conditions", format!(r#""pipeline":[{{"step":"table_filter","condition":{}{{"field":"a","op":"==","value":1}}{}}}],"data":[{{"a":1}}]"#, r#"{"not":"#.repeat(50_000), "}".repeat(50_000)), "invalid_pipeline"),
+        (
+            "depth of a value",
+            format!(
+                r#""patch_spec":{{"operations":[{{"op":"add","path":"/nodes/-","value":{}}}]}},{flow}"#,
+                deep(500_000)
+            ),
+            "invalid_patch",
+        ),
+        (
+            "depth of a plan",
+            format!(r#""pipeline":[{{"step":"table_filter","condition":{}}}],"data":[{{"a":1}}]"#, deep(500_000)),
+            "invalid_pipeline",
+        ),
+        (
+            "conditions in conditions",
+            format!(
+                r#""pipeline":[{{"step":"table_filter","condition":{}{{"field":"a","op":"==","value":1}}{}}}],"data":[{{"a":1}}]"#,
+                r#"{"not":"#.repeat(50_000),
+                "}".repeat(50_000)
+            ),
+            "invalid_pipeline",
+        ),
         ("steps", format!(r#""pipeline":[{steps}],"data":[{{"a":1}}]"#), "limit_exceeded"),
         ("operations", format!(r#""patch_spec":{{"operations":[{operations}]}},{flow}"#), "invalid_patch"),
         ("bytes of headers", header(&"x".repeat(70_000)), "http_blocked"),
-        ("an address", format!(r#""pipeline":[{{"step":"http_request","url":"http://a.example/{}"}}]"#, "x".repeat(9000)), "http_blocked"),
+        (
+            "an address",
+            format!(r#""pipeline":[{{"step":"http_request","url":"http://a.example/{}"}}]"#, "x".repeat(9000)),
+            "http_blocked",
+        ),
         ("digits of a sum", literal(&digits), "pipeline_failed"),
         ("exponent of a sum", literal("1e999999999"), "pipeline_failed"),
     ];
@@ -104,7 +144,10 @@ async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
         assert!(text.len() < 16 << 10, "{what}: an answer does not repeat the job: {} bytes", text.len());
     }
     // What is within them: a row keeps its million digits, and a value in data may be as deep as it likes.
-    let rows = format!(r#"{{"job_id":"good","pipeline":[{{"step":"count"}}],"data":[{{"a":{digits}}},{{"a":{}}}]}}"#, deep(100));
+    let rows = format!(
+        r#"{{"job_id":"good","pipeline":[{{"step":"count"}}],"data":[{{"a":{digits}}},{{"a":{}}}]}}"#,
+        deep(100)
+    );
     stage.redis.push(rows.as_bytes()).await;
     assert_eq!(stage.result("good").await["result"]["data"], json!([{"count": 2}]));
     assert!(stage.dead(0).await.is_empty());

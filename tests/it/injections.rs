@@ -138,8 +138,14 @@ fn open_site(rows: &[Row], visit: &Visit) -> Reply {
 
 /// The agents: who reads what strangers write, and one for each description that says more than it should.
 fn agents(rows: &[Row], notes: &ScriptedServer, hints: &ScriptedServer) -> NamedTempFile {
-    let worker_tools =
-        json!(["execute_pipeline", "patch_workflow", "openapi_action", "search_tools", "delegate_to_agent", "mcp:notes"]);
+    let worker_tools = json!([
+        "execute_pipeline",
+        "patch_workflow",
+        "openapi_action",
+        "search_tools",
+        "delegate_to_agent",
+        "mcp:notes"
+    ]);
     let agent = |id: String, tools: Value| json!({"id": id, "description": "works", "tools": tools});
     let mut agents = vec![
         agent("worker".into(), worker_tools),
@@ -181,8 +187,7 @@ fn servers(rows: &[Row]) -> (ScriptedServer, ScriptedServer) {
     let calls: serde_json::Map<String, Value> = of("mcp_result")
         .map(|(n, row)| (format!("note_{n}"), json!({"content": [{"type": "text", "text": row.text}]})))
         .collect();
-    let hints: Vec<Value> =
-        of("mcp_description").map(|(n, row)| tool(format!("hint_{n}"), &row.text, true)).collect();
+    let hints: Vec<Value> = of("mcp_description").map(|(n, row)| tool(format!("hint_{n}"), &row.text, true)).collect();
     (ScriptedServer::new(json!({"tools": notes, "calls": calls})), ScriptedServer::new(json!({"tools": hints})))
 }
 

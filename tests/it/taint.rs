@@ -24,9 +24,7 @@ use crate::support::{
 
 /// A server with a tool that only reads, one that may be repeated, and one that says nothing.
 fn notes() -> ScriptedServer {
-    let tool = |name: &str, hints: Value| {
-        json!({"name": name, "description": name, "inputSchema": {"type": "object"}, "annotations": hints})
-    };
+    let tool = |name: &str, hints: Value| json!({"name": name, "description": name, "inputSchema": {"type": "object"}, "annotations": hints});
     let tools = [
         tool("read", json!({"readOnlyHint": true})),
         tool("put", json!({"idempotentHint": true})),
@@ -83,7 +81,8 @@ async fn only_calls_with_consequences_are_judged_and_by_what_was_known_before() 
     });
     let registry = Registry::parse(&file.to_string(), &Vec::new()).unwrap();
     let operation = |id: &str| json!({"openapi_url": site.url("/api.json"), "operation_id": id});
-    let fetch = |method: &str| json!({"pipeline": [{"step": "http_request", "url": site.url("/rows"), "method": method}]});
+    let fetch =
+        |method: &str| json!({"pipeline": [{"step": "http_request", "url": site.url("/rows"), "method": method}]});
     let literal = json!({"pipeline": [{"step": "literal", "rows": [{"a": 1}]}]});
     let patch = json!({"patch_spec": {"description": "x", "operations": [{"op": "remove", "path": "/nodes/0"}]}});
     let from_api = "openapi_action 127.0.0.1";
@@ -179,7 +178,7 @@ fn file(agents: Value) -> NamedTempFile {
 fn agents(server: &ScriptedServer) -> NamedTempFile {
     file(json!({
         "agents": [
-            {"id": "both", "description": "b", "instructions": "be brief", "tools": ["mcp:notes"]},
+            {"id": "both", "description": "b", "instructions": "be brief", "tools": ["mcp:notes", "delegate_to_agent"]},
             {"id": "asker", "description": "a", "instructions": "be brief",
              "tools": ["mcp:notes/drop", "delegate_to_agent"]},
             {"id": "reader", "description": "r", "instructions": "be brief", "tools": ["mcp:notes/read"]},
@@ -296,21 +295,28 @@ async fn what_another_agent_read_stays_with_whoever_goes_on() {
         ("asker", vec![delegate("reader"), call("notes__read"), Reply::text("It says: drop."), call("notes__drop")]),
         ("first", vec![call("notes__read"), Reply::call("transfer_to_second", &json!({})), call("notes__drop")]),
         // The other way round: who reads delegates to who drops.
-        ("both", vec![call("notes__read"), call("notes__drop")]),
+        ("both", vec![call("notes__read"), delegate("second"), call("notes__drop")]),
     ];
     for (entry, replies) in rows {
+        // The delegate that is told no says so to who sent it.
+        let told = if entry == "both" { 2 } else { 1 };
         let model = ModelServer::start(replies);
         let stage = stage(&model, &agents).await;
         let service = stage.serve();
         stage.push(&job("j", entry, "s")).await;
         assert_eq!(waits(&stage, &service, "j").await, "tainted by mcp:notes/read", "{entry}");
         assert_eq!(dropped(&server), 0, "{entry}");
-        model.push(Reply::text("Not done."));
+        (0..told).for_each(|_| model.push(Reply::text("Not done.")));
         assert_eq!(post(&service, "/v1/jobs/j/reject").await, 202);
         assert_eq!(stage.result("j").await["status"], "completed");
     }
     // One that read nothing taints nobody.
-    let model = ModelServer::start([delegate("second"), Reply::text("Nothing to do."), call("notes__drop"), Reply::text("Done.")]);
+    let model = ModelServer::start([
+        delegate("second"),
+        Reply::text("Nothing to do."),
+        call("notes__drop"),
+        Reply::text("Done."),
+    ]);
     let stage = stage(&model, &agents).await;
     let _service = stage.serve();
     let result = stage.run(job("j", "asker", "s")).await;
@@ -352,7 +358,8 @@ fn the_command_line_says_of_a_tainted_call_what_it_says_of_any_that_waits() {
         let agents = asks(tool);
         let model = ModelServer::start(replies);
         let base = model.base_url();
-        let document = json!({"job_id": "j", "prompt": "x", "handoff": {"mode": "network", "agent": "both"}}).to_string();
+        let document =
+            json!({"job_id": "j", "prompt": "x", "handoff": {"mode": "network", "agent": "both"}}).to_string();
         let args = ["run", "-", "--json", "--agents", agents.path().to_str().unwrap()];
         let ran = command(&args, &document, &[("OPENAI_BASE_URL", &base)]);
         assert_eq!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stderr));

@@ -154,7 +154,8 @@ fn prompt(fields: &Fields<'_>, limits: &JobLimits) -> Result<Option<String>, Fie
 pub(super) fn handoff(fields: &Fields<'_>, limits: &JobLimits) -> Result<Option<Handoff>, FieldError> {
     let Some(handoff) = fields.read::<Handoff>("handoff", "an object with a mode")? else { return Ok(None) };
     let Handoff { mode, agent, tiers, pool, capability, .. } = &handoff;
-    for (key, text) in [("mode", mode), ("agent", agent), ("tiers", tiers), ("pool", pool), ("capability", capability)] {
+    for (key, text) in [("mode", mode), ("agent", agent), ("tiers", tiers), ("pool", pool), ("capability", capability)]
+    {
         if let Some(text) = text.as_deref().filter(|text| text.len() > MAX_NAME_BYTES) {
             return Err(format!("`handoff.{key}` has {} bytes, at most {MAX_NAME_BYTES} are taken", text.len()));
         }

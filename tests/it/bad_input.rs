@@ -53,25 +53,14 @@ fn deep(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
 }
 
-#[tokio::test]
-async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
-    let stage = Stage::set().await.with("AGENT_RUNNER__WORKER__MAX_JOB_BYTES", "4194304");
-    let _service = stage.serve();
+/// What is out of bounds, members of the job that is, and the error.
+type Row = (&'static str, String, &'static str);
+
+/// Members beyond the bounds of the envelope.
+fn envelopes() -> Vec<Row> {
     let (digits, long, many) = ("9".repeat(1_000_000), "x".repeat(2000), "{},".repeat(10_001));
     let members: String = (0..10_001).map(|n| format!("\"k{n}\":0,")).collect();
-    let literal = |number: &str| {
-        format!(
-            r#""pipeline":[{{"step":"literal","rows":[{{"a":{number}}}]}},{{"step":"aggregate","aggregates":[{{"op":"sum","field":"a"}}]}}]"#
-        )
-    };
-    let header = |value: &str| {
-        format!(r#""pipeline":[{{"step":"http_request","url":"http://a.example/","headers":{{"x":"{value}"}}}}]"#)
-    };
-    let steps = vec![r#"{"step":"count"}"#; 60_000].join(",");
-    let operations = vec![r#"{"op":"remove","path":"/nodes/0"}"#; 20_000].join(",");
-    let flow = r#""current_workflow":{"nodes":[],"edges":[]}"#;
-    // (what is out of bounds, members of the job, the error)
-    let rows: Vec<(&str, String, &str)> = vec![
+    vec![
         ("job bytes", format!(r#""prompt":"x","data":"{}""#, "x".repeat(5 << 20)), "invalid_job"),
         ("job members", format!(r#"{members}"prompt":"x""#), "invalid_job"),
         ("members behind", format!(r#""prompt":"x",{members}"run_id":"r""#), "invalid_job"),
@@ -91,6 +80,24 @@ async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
         ("digits of retries", format!(r#""prompt":"x","retry_count":{digits}"#), "invalid_job"),
         ("digits of a delay", format!(r#""prompt":"x","delay_ms":{digits}"#), "invalid_job"),
         ("version", format!(r#""prompt":"x","version":"{digits}""#), "unsupported_version"),
+    ]
+}
+
+/// Plans and patches beyond theirs.
+fn plans() -> Vec<Row> {
+    let digits = "9".repeat(1_000_000);
+    let literal = |number: &str| {
+        format!(
+            r#""pipeline":[{{"step":"literal","rows":[{{"a":{number}}}]}},{{"step":"aggregate","aggregates":[{{"op":"sum","field":"a"}}]}}]"#
+        )
+    };
+    let header = |value: &str| {
+        format!(r#""pipeline":[{{"step":"http_request","url":"http://a.example/","headers":{{"x":"{value}"}}}}]"#)
+    };
+    let steps = vec![r#"{"step":"count"}"#; 60_000].join(",");
+    let operations = vec![r#"{"op":"remove","path":"/nodes/0"}"#; 20_000].join(",");
+    let flow = r#""current_workflow":{"nodes":[],"edges":[]}"#;
+    vec![
         ("depth of context", format!(r#""prompt":"x","context":{}"#, deep(500_000)), "invalid_job"),
         (
             "depth of a workflow",
@@ -133,7 +140,14 @@ async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
         ),
         ("digits of a sum", literal(&digits), "pipeline_failed"),
         ("exponent of a sum", literal("1e999999999"), "pipeline_failed"),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
+    let stage = Stage::set().await.with("AGENT_RUNNER__WORKER__MAX_JOB_BYTES", "4194304");
+    let _service = stage.serve();
+    let rows = [envelopes(), plans()].concat();
     for (n, (_, members, _)) in rows.iter().enumerate() {
         stage.redis.push(format!(r#"{{"job_id":"b{n}",{members}}}"#).as_bytes()).await;
     }
@@ -144,6 +158,7 @@ async fn every_bound_has_its_answer_and_none_takes_the_worker_along() {
         assert!(text.len() < 16 << 10, "{what}: an answer does not repeat the job: {} bytes", text.len());
     }
     // What is within them: a row keeps its million digits, and a value in data may be as deep as it likes.
+    let digits = "9".repeat(1_000_000);
     let rows = format!(
         r#"{{"job_id":"good","pipeline":[{{"step":"count"}}],"data":[{{"a":{digits}}},{{"a":{}}}]}}"#,
         deep(100)

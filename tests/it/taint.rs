@@ -58,6 +58,32 @@ fn came_to(ended: &Result<String, JobError>) -> &'static str {
     }
 }
 
+/// Calls of every tool: (tool, arguments, has consequences, the source it taints with).
+fn calls(site: &Site, stored: &str) -> Vec<(&'static str, Value, bool, String)> {
+    let operation = |id: &str| json!({"openapi_url": site.url("/api.json"), "operation_id": id});
+    let fetch =
+        |method: &str| json!({"pipeline": [{"step": "http_request", "url": site.url("/rows"), "method": method}]});
+    let literal = json!({"pipeline": [{"step": "literal", "rows": [{"a": 1}]}]});
+    let patch = json!({"patch_spec": {"description": "x", "operations": [{"op": "remove", "path": "/nodes/0"}]}});
+    let from_api = "openapi_action 127.0.0.1";
+    let fetched = "execute_pipeline 127.0.0.1";
+    let kept = format!("execute_pipeline {stored}");
+    let rows: Vec<(&'static str, Value, bool, &str)> = vec![
+        ("execute_pipeline", literal, false, ""),
+        ("execute_pipeline", fetch("GET"), false, fetched),
+        ("execute_pipeline", fetch("POST"), true, fetched),
+        ("execute_pipeline", json!({"pipeline": [{"step": "count"}], "input_ref": stored}), false, kept.as_str()),
+        ("openapi_action", operation("list"), false, from_api),
+        ("openapi_action", operation("send"), true, from_api),
+        ("patch_workflow", patch, true, ""),
+        ("search_tools", json!({"query": "notes"}), false, ""),
+        ("notes__read", json!({}), false, "mcp:notes/read"),
+        ("notes__put", json!({}), true, "mcp:notes/put"),
+        ("notes__drop", json!({}), true, "mcp:notes/drop"),
+    ];
+    rows.into_iter().map(|(tool, arguments, acts, source)| (tool, arguments, acts, source.to_owned())).collect()
+}
+
 #[tokio::test]
 async fn only_calls_with_consequences_are_judged_and_by_what_was_known_before() {
     let site = Site::start(|visit| {
@@ -80,33 +106,7 @@ async fn only_calls_with_consequences_are_judged_and_by_what_was_known_before() 
         "mcp_servers": {"notes": server.entry(json!({}))},
     });
     let registry = Registry::parse(&file.to_string(), &Vec::new()).unwrap();
-    let operation = |id: &str| json!({"openapi_url": site.url("/api.json"), "operation_id": id});
-    let fetch =
-        |method: &str| json!({"pipeline": [{"step": "http_request", "url": site.url("/rows"), "method": method}]});
-    let literal = json!({"pipeline": [{"step": "literal", "rows": [{"a": 1}]}]});
-    let patch = json!({"patch_spec": {"description": "x", "operations": [{"op": "remove", "path": "/nodes/0"}]}});
-    let from_api = "openapi_action 127.0.0.1";
-    let fetched = "execute_pipeline 127.0.0.1";
-    let kept = format!("execute_pipeline {stored}");
-    // (tool, arguments, has consequences, the source it taints with)
-    let rows = [
-        ("execute_pipeline", literal, false, ""),
-        ("execute_pipeline", fetch("GET"), false, fetched),
-        ("execute_pipeline", fetch("POST"), true, fetched),
-        (
-            "execute_pipeline",
-            json!({"pipeline": [{"step": "count"}], "input_ref": stored.as_str()}),
-            false,
-            kept.as_str(),
-        ),
-        ("openapi_action", operation("list"), false, from_api),
-        ("openapi_action", operation("send"), true, from_api),
-        ("patch_workflow", patch, true, ""),
-        ("search_tools", json!({"query": "notes"}), false, ""),
-        ("notes__read", json!({}), false, "mcp:notes/read"),
-        ("notes__put", json!({}), true, "mcp:notes/put"),
-        ("notes__drop", json!({}), true, "mcp:notes/drop"),
-    ];
+    let rows = calls(&site, stored.as_str());
     for (policy, judged) in
         [(TaintedEffects::Allow, "made"), (TaintedEffects::Approve, "waits"), (TaintedEffects::Deny, "refused")]
     {

@@ -126,6 +126,7 @@ async fn run(lane: &Handoffs, store: &SharedStore, id: usize) {
         deadline,
         cancel: &cancel,
         emit: &emit,
+        watch: None,
     };
     let quiet = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
     let end = lane.run(&job, Surroundings { tool_context, quiet }, &mut Record::default()).await.unwrap();

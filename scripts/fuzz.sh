@@ -22,7 +22,7 @@ if [ $# -eq 2 ] && [ -f "$2" ]; then
     run "$1" "$2"
     exit
 fi
-[ $# -gt 0 ] || set -- table_reader table_plan patch url
+[ $# -gt 0 ] || set -- table_reader table_plan patch url job sse mcp_frame
 for target in "$@"; do
     echo "== $target, $seconds s"
     run "$target" -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 "$dir/corpus/$target" "fuzz/seeds/$target"

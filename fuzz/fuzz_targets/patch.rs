@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
         match prepare(&before, &spec, &RULES, mode) {
             Ok(prepared) => {
                 let after = Workflow::from_value(prepared.document).expect("a checked result is a workflow");
-                let undo = PatchSpec { operations: prepared.inverse, description: String::new() };
+                let undo = PatchSpec { operations: prepared.inverse, description: String::new(), notes: Vec::new() };
                 let back = agent_runner::workflow::apply(after.document(), &undo.operations, &agent_runner::workflow::Limits {
                     max_operations: usize::MAX,
                     max_result_bytes: usize::MAX,

@@ -20,7 +20,7 @@ use crate::{
     job::{ErrorCode, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel, ToolSpec},
     settings::limits::MAX_DELEGATION_DEPTH,
-    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput},
+    tools::{Effect, Tool, ToolContext, ToolEnd, ToolOutput, Watch},
 };
 
 /// Name of the tool.
@@ -128,6 +128,11 @@ impl Tool for DelegateToAgent {
         Effect::Repeatable
     }
 
+    /// What the other agent does with its tools is judged there: it begins under the same taint.
+    async fn has_consequences(&self, _: &RawJson, _: &ToolContext<'_>) -> Result<bool, JobError> {
+        Ok(false)
+    }
+
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         let Arguments { agent, task } = arguments
             .read()
@@ -154,7 +159,11 @@ impl Tool for DelegateToAgent {
             is_backed: false,
         };
         let Errand { trail, made, .. } = &mut errand;
+        made.taint = context.watch.map(Watch::before).unwrap_or_default();
         let outcome = solo(&stage, bounds, agent, &task, trail, made).await;
+        if let Some(watch) = context.watch {
+            watch.join(&made.taint);
+        }
         errand.ended(&agent.id, &outcome);
         let text = outcome?;
         let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": text}));

@@ -9,6 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::registry::{McpServer, Registry, TRANSFER_PREFIX, ToolRef};
 use crate::{
     job::JobError,
+    settings::TaintedEffects,
     tools::{
         FindTools, Gate, Names, Offered, SearchSource, Tool, ToolContext, function_name,
         mcp::{Listed, McpTool, Program, Reach, ServerSpec, Servers},
@@ -25,6 +26,8 @@ pub struct Toolbox {
     pub servers: Arc<Servers>,
     /// What `search_tools` looks through beside the tools on offer.
     pub sources: Vec<Arc<dyn SearchSource>>,
+    /// What becomes of calls with consequences, once a run has read outside data.
+    pub tainted: TaintedEffects,
 }
 
 /// The tools of one run. A server is asked for its tools when the first agent that names it takes its seat; from then on
@@ -42,6 +45,13 @@ struct Run {
     toolbox: Option<Arc<Toolbox>>,
     registry: Arc<Registry>,
     had: Mutex<Had>,
+}
+
+impl Run {
+    /// What becomes of calls with consequences once the run has read outside data.
+    fn tainted(&self) -> TaintedEffects {
+        self.toolbox.as_ref().map_or(TaintedEffects::Approve, |toolbox| toolbox.tainted)
+    }
 }
 
 /// What was brought in so far.
@@ -64,7 +74,7 @@ impl Toolbox {
         for tool in built_ins {
             let name = tool.spec().name.clone();
             let _ = had.names.take(&name, &name);
-            had.tools.push(Gate::before(tool.clone(), registry.asks(&ToolRef::BuiltIn(name))));
+            had.tools.push(Gate::before(tool.clone(), registry.asks(&ToolRef::BuiltIn(name)), self.tainted));
         }
         let (toolbox, registry) = (Some(self.clone()), registry.clone());
         Kit { run: Arc::new(Run { toolbox, registry, had: Mutex::new(had) }), more: Vec::new() }
@@ -101,7 +111,7 @@ impl Kit {
         let name = &tool.spec().name;
         let mut more: Vec<Arc<dyn Tool>> = self.more.iter().filter(|one| one.spec().name != *name).cloned().collect();
         let asks = self.run.registry.asks(&ToolRef::BuiltIn(name.clone()));
-        more.push(Gate::before(tool, asks));
+        more.push(Gate::before(tool, asks, self.run.tainted()));
         Self { run: self.run.clone(), more }
     }
 
@@ -153,7 +163,7 @@ impl Kit {
                 continue;
             }
             let reference = ToolRef::Mcp { server: server.to_owned(), tool: Some(own) };
-            had.tools.push(Gate::before(Arc::new(tool), self.run.registry.asks(&reference)));
+            had.tools.push(Gate::before(Arc::new(tool), self.run.registry.asks(&reference), self.run.tainted()));
         }
     }
 
@@ -185,7 +195,7 @@ impl Kit {
         let mut all: Vec<Arc<dyn SearchSource>> = vec![Arc::new(Offered::new(own.iter().map(|tool| tool.spec())))];
         all.extend(sources.iter().filter(|source| source.called_with().is_none_or(may)).cloned());
         let asks = self.run.registry.asks(&ToolRef::BuiltIn(SEARCH.into()));
-        let search = Gate::before(Arc::new(FindTools::new(all)), asks);
+        let search = Gate::before(Arc::new(FindTools::new(all)), asks, self.run.tainted());
         self.run.had.lock().searches.insert(references.to_vec(), search);
     }
 

@@ -88,7 +88,11 @@ pub async fn network(
     trail: &mut Trail,
     made: &mut Made,
 ) -> Result<(NetworkResult, Conversation), JobError> {
-    let earlier = earlier.map(|conversation| conversation.messages).unwrap_or_default();
+    let earlier = earlier.map(|conversation| {
+        made.taint.join(&conversation.taint);
+        conversation.messages
+    });
+    let earlier = earlier.unwrap_or_default();
     let mut run = AgentRun::go_on_from(bounds, seat, earlier, prompt);
     let ended = stage.play(&mut run, trail, made).await;
     let stint = std::mem::take(&mut made.stint);
@@ -106,5 +110,6 @@ pub async fn network(
         handoffs: run.handoffs().to_vec(),
         model_calls: run.model_calls(),
     };
-    Ok((result, Conversation::new(&agent, run.history())))
+    let taint = made.taint.clone();
+    Ok((result, Conversation { taint, ..Conversation::new(&agent, run.history()) }))
 }

@@ -8,6 +8,7 @@ use crate::{
     job::{JobError, RawJson},
     llm::Message,
     store::{SharedStore, StoreError, key_part},
+    tools::Taint,
 };
 
 /// Messages kept of one conversation; the oldest go first.
@@ -22,6 +23,9 @@ pub struct Conversation {
     pub agent: String,
     /// What was said, oldest first, without system messages.
     pub messages: Vec<Message>,
+    /// What was read from outside on the way: it stays, also when the messages that held it have gone.
+    #[serde(default)]
+    pub taint: Taint,
 }
 
 impl Conversation {
@@ -36,7 +40,7 @@ impl Conversation {
         });
         let newest = &messages[messages.len() - fits.count()..];
         let begins = newest.iter().position(|message| matches!(message, Message::User(_))).unwrap_or(newest.len());
-        Self { agent: agent.to_owned(), messages: newest[begins..].to_vec() }
+        Self { agent: agent.to_owned(), messages: newest[begins..].to_vec(), taint: Taint::default() }
     }
 }
 

@@ -199,6 +199,7 @@ fn runner(
     let toolbox = Arc::new(Toolbox {
         servers: Servers::guarded(egress, Credentials::new(&settings.egress), guard_program()),
         sources: search_sources(&settings, &openapi_tool, &store),
+        tainted: settings.security.tainted_effects,
     });
     let handoffs = Arc::new(Handoffs {
         registry,

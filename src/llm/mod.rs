@@ -38,6 +38,7 @@ pub use cache::{Cached, ProcessReplies, ReplyStore, StoreReplies};
 pub use message::{ChatReply, ChatRequest, Message, ResponseFormat, ToolCall, ToolChoice, ToolSpec};
 pub use openai::OpenAi;
 pub use rate::{Line, RateGate, RateLimits, StoreGate};
+pub use stream::decode;
 
 use crate::job::{JobError, Meter};
 

@@ -37,6 +37,8 @@ const HARMLESS_HEADERS: &[&str] = &["accept", "accept-language", "content-type"]
 
 /// More headers than a caller has reason to send.
 const MAX_HEADERS: usize = 64;
+/// Bytes of all of them: servers take no more.
+const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// Fetches from the public internet and from what the operator opened, and from nowhere else.
 ///
@@ -254,6 +256,10 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap, JobError> {
     if given.len() > MAX_HEADERS {
         return Err(blocked(format!("{} headers: at most {MAX_HEADERS}", given.len())));
     }
+    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_HEADER_BYTES {
+        return Err(blocked(format!("headers of {bytes} bytes: at most {MAX_HEADER_BYTES}")));
+    }
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let (Ok(key), Ok(mut content)) = (HeaderName::from_bytes(name.trim().as_bytes()), HeaderValue::from_str(value))
@@ -334,4 +340,31 @@ fn failed(message: String) -> JobError {
 /// An address in messages: without its query, which may hold a key.
 fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_redirect_leads_from_https_to_http() {
+        // (from, location, where it leads or the code)
+        let rows = [
+            ("https://a.example/1", "http://a.example/2", Err(ErrorCode::HttpBlocked)),
+            ("https://a.example/1", "HTTP://a.example:443/2", Err(ErrorCode::HttpBlocked)),
+            ("https://a.example/1", "http:2", Err(ErrorCode::HttpBlocked)),
+            ("https://a.example/1", "//b.example/2", Ok("https://b.example/2")),
+            ("http://a.example/1", "https://a.example/2#x", Ok("https://a.example/2")),
+            ("http://a.example/1", "http://b.example/2", Ok("http://b.example/2")),
+            ("https://a.example/1", "https://[", Err(ErrorCode::HttpFailed)),
+        ];
+        for status in [301, 302, 303, 307, 308] {
+            for (from, to, expected) in rows {
+                let answer = http::Response::builder().status(status).header(LOCATION, to).body("").unwrap();
+                let next = redirect_target(&from.parse().unwrap(), &answer.into());
+                let next = next.map(|next| next.unwrap().to_string()).map_err(|error| error.code);
+                assert_eq!(next, expected.map(str::to_owned), "{status} {from} {to}");
+            }
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub use secret::Secret;
 pub use sections::{
     AuthProfile, Breaker, Egress, Http, Intake, Intent, ListIntake, Llm, LlmModel, LogFormat, Network, Orchestrator,
     Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Service,
-    Settings, Store, StoreBackend, Telemetry, Tiers, Worker, WorkflowPatchMode,
+    Settings, Store, StoreBackend, TaintedEffects, Telemetry, Tiers, Worker, WorkflowPatchMode,
 };
 pub use tenants::{HttpToken, Quota, Quotas, Role};
 

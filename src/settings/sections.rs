@@ -394,10 +394,22 @@ section! {
     }
 }
 
+/// What becomes of an agent's call with consequences, once its run has read outside data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaintedEffects {
+    /// It is made.
+    Allow,
+    /// It waits for someone's approval.
+    Approve,
+    /// It is refused, and the agent is told.
+    Deny,
+}
+
 section! {
     /// Rules beyond egress.
     Security {
-        tainted_effects: String = "approve".into(),
+        tainted_effects: TaintedEffects = TaintedEffects::Approve,
         /// What each `workflow_owner` may start over HTTP.
         quotas: Quotas = Quotas::default(),
     }

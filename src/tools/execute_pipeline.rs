@@ -12,10 +12,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use url::Url;
 
 use super::{Effect, Sources, Tool, ToolContext, ToolEnd, ToolOutput, fetch::Fetcher};
 use crate::{
-    job::{ErrorCode, Event, EventKind, JobError, Lane, Preview, RawJson},
+    job::{ErrorCode, Event, EventKind, Job, JobError, Lane, Preview, RawJson},
     llm::ToolSpec,
     net::Egress,
     settings,
@@ -214,6 +215,23 @@ impl Tool for ExecutePipeline {
         if self.only_reads(arguments) { Effect::Reads } else { Effect::Repeatable }
     }
 
+    /// What it fetches, and what is stored, unless the job itself names it: that is the producer's.
+    fn outside(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Option<String> {
+        let arguments = Arguments::read(arguments).ok()?;
+        let plan = Plan::parse(&arguments.pipeline, &self.limits).ok()?;
+        let fetched = plan.needs().iter().find_map(|need| match &need.kind {
+            NeedKind::Http(request) => {
+                let url = Url::parse(&request.url).ok();
+                Some(url.as_ref().and_then(Url::host_str).unwrap_or("http_request").to_owned())
+            }
+            NeedKind::InputRef(reference) => (!is_of(context.job, reference)).then(|| reference.clone()),
+        });
+        let stored = arguments.input_ref.filter(|reference| !is_of(context.job, reference));
+        let session = context.data.is_some() && !brings_data(context.job);
+        let source = fetched.or(stored).or_else(|| session.then(|| "the session".to_owned()))?;
+        Some(format!("{NAME} {source}"))
+    }
+
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         let arguments = Arguments::read(arguments)?;
         let plan = Plan::parse(&arguments.pipeline, &self.limits)?;
@@ -246,6 +264,17 @@ impl Tool for ExecutePipeline {
             warnings,
         }))
     }
+}
+
+/// Whether the job itself names what is stored there.
+fn is_of(job: &Job, reference: &str) -> bool {
+    let previous = job.context.previous_results.iter().filter_map(|result| result.result_ref.as_deref());
+    job.input_ref.as_deref().into_iter().chain(previous).any(|named| named == reference)
+}
+
+/// Whether the first data is the job's; else an earlier job of its session left it.
+fn brings_data(job: &Job) -> bool {
+    job.data.is_some() || job.input_ref.is_some() || !job.context.previous_results.is_empty()
 }
 
 fn tell(number: usize, stat: &StepStat, context: &ToolContext<'_>) {

@@ -1,5 +1,5 @@
-//! What stands before every tool of an agent: someone's approval where it is needed, and that a call with lasting
-//! effect is made once.
+//! What stands before every tool of an agent: someone's approval where it is needed, what a run that has read data of
+//! strangers may do, and that a call with lasting effect is made once.
 
 use std::{
     sync::Arc,
@@ -13,6 +13,7 @@ use super::{Effect, Permission, Tool, ToolBounds, ToolContext, ToolEnd};
 use crate::{
     job::{ErrorCode, Event, EventKind, JobError, Meter, RawJson},
     llm::ToolSpec,
+    settings::TaintedEffects,
     store::Journal,
 };
 
@@ -35,6 +36,9 @@ pub struct PendingCall {
     /// What the tool itself prepared, where it did: of a patch the operations and their effects.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub prepared: Option<RawJson>,
+    /// Why it waits, where that is what the run has read: `tainted by <source>`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
     /// Where the call stands in the job: the decision is for this place alone.
     pub step: String,
     /// When it was asked for, in milliseconds since the epoch.
@@ -53,6 +57,12 @@ pub struct Decision {
 #[must_use]
 pub fn is_call(pending: &RawJson) -> bool {
     pending.read::<PendingCall>().is_ok_and(|pending| pending.kind == KIND)
+}
+
+/// Why a call of an agent waits, where that is what its run has read.
+#[must_use]
+pub fn why_it_waits(pending: &RawJson) -> Option<String> {
+    pending.read::<PendingCall>().ok().and_then(|pending| pending.reason)
 }
 
 /// Before the name of a step: how long it waited for a decision, in milliseconds.
@@ -107,14 +117,38 @@ pub async fn decide(
 pub struct Gate {
     inner: Arc<dyn Tool>,
     asks: bool,
+    tainted: TaintedEffects,
 }
 
 impl Gate {
-    /// Puts `inner` behind a gate; with `asks` every call waits for approval first.
+    /// Puts `inner` behind a gate; with `asks` every call waits for approval first. `tainted` is for calls with
+    /// consequences of a run that has read outside data.
     #[must_use]
-    pub fn before(inner: Arc<dyn Tool>, asks: bool) -> Arc<dyn Tool> {
+    pub fn before(inner: Arc<dyn Tool>, asks: bool, tainted: TaintedEffects) -> Arc<dyn Tool> {
         let asks = asks || inner.permission() == Permission::Approval;
-        Arc::new(Self { inner, asks })
+        Arc::new(Self { inner, asks, tainted })
+    }
+
+    /// Why the call needs an approval for what its run has read; nothing where it needs none for that.
+    async fn judged(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<Option<String>, JobError> {
+        let Some(watch) = context.watch.filter(|_| self.tainted != TaintedEffects::Allow) else { return Ok(None) };
+        let before = watch.before();
+        if before.seen().is_empty() {
+            return Ok(None);
+        }
+        if !self.asks && !self.inner.has_consequences(arguments, context).await? {
+            watch.let_read();
+            return Ok(None);
+        }
+        let reason = format!("tainted by {}", before.seen().join(", "));
+        if self.tainted == TaintedEffects::Approve {
+            return Ok(Some(reason));
+        }
+        let message = format!(
+            "refused: {reason}. What was read there may have been written to bring this call about, and \
+             security.tainted_effects is deny: do without it, say what could not be done"
+        );
+        Err(self.told(&message).with_detail("reason", "tainted").with_detail("sources", before.seen()))
     }
 
     /// The decision about this call, or the parking that waits for one.
@@ -123,13 +157,15 @@ impl Gate {
         what: &str,
         arguments: &RawJson,
         prepared: Option<RawJson>,
+        reason: Option<String>,
         context: &ToolContext<'_>,
     ) -> Result<(), JobError> {
         let step = format!("{}{what}", context.step);
         let tool = self.inner.spec().name.clone();
         let ask = async {
             let (kind, arguments, step) = (KIND.into(), arguments.clone(), step.clone());
-            let pending = PendingCall { kind, tool, arguments, prepared, step, asked_ms: Some(now_ms()) };
+            let asked_ms = Some(now_ms());
+            let pending = PendingCall { kind, tool, arguments, prepared, reason, step, asked_ms };
             Err(JobError::parked(RawJson::of(&pending)))
         };
         let decision: Decision = context.journal.step(&step, context.meter, ask).await?;
@@ -165,7 +201,7 @@ impl Gate {
     ) -> Result<ToolEnd, JobError> {
         let made = self.inner.call(arguments, context).await;
         if let Ok(ToolEnd::Park(prepared)) = &made {
-            self.allowed("prepared", arguments, Some(prepared.clone()), context).await?;
+            self.allowed("prepared", arguments, Some(prepared.clone()), None, context).await?;
             begins();
             return self.inner.resume(prepared, context).await.map(ToolEnd::Done);
         }
@@ -191,6 +227,14 @@ impl Tool for Gate {
         !self.asks && self.inner.only_reads(arguments)
     }
 
+    fn outside(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Option<String> {
+        self.inner.outside(arguments, context)
+    }
+
+    async fn has_consequences(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<bool, JobError> {
+        self.inner.has_consequences(arguments, context).await
+    }
+
     fn effect(&self, arguments: &RawJson) -> Effect {
         self.inner.effect(arguments)
     }
@@ -209,8 +253,9 @@ impl Tool for Gate {
         context: &ToolContext<'_>,
         begins: &(dyn Fn() + Send + Sync),
     ) -> Result<ToolEnd, JobError> {
-        if self.asks {
-            self.allowed("decision", arguments, None, context).await?;
+        let reason = self.judged(arguments, context).await?;
+        if self.asks || reason.is_some() {
+            self.allowed("decision", arguments, None, reason, context).await?;
         }
         if !self.inner.prepares(context) {
             begins();
@@ -219,7 +264,12 @@ impl Tool for Gate {
         if once {
             self.once(context).await?;
         }
-        match self.made(arguments, context, begins).await {
+        let made = self.made(arguments, context, begins).await;
+        // An error tells of what was read as well.
+        if let (Some(watch), Some(source)) = (context.watch, self.inner.outside(arguments, context)) {
+            watch.read(&source);
+        }
+        match made {
             // Another attempt would not be allowed to make it.
             Err(error) if once && error.retryable && !error.deferred => Err(error.with_retryable(false)),
             made => made,
@@ -245,6 +295,7 @@ mod tests {
                 tool,
                 arguments,
                 prepared: None,
+                reason: None,
                 step: step.into(),
                 asked_ms,
             })

@@ -10,6 +10,7 @@ mod patch_workflow;
 mod promoted;
 mod search;
 mod sources;
+mod taint;
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +18,14 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use execute_pipeline::ExecutePipeline;
-pub use gate::{Decision, Gate, PendingCall, decide, decision, is_call, waited};
+pub use gate::{Decision, Gate, PendingCall, decide, decision, is_call, waited, why_it_waits};
 pub use names::{Names, function_name};
 pub use openapi::{KnownOperations, OpenApiAction};
 pub use patch_workflow::{Commit, PatchWorkflow, Pending};
 pub use promoted::{CallTool, SavedPipelines, SearchTools};
 pub use search::{FindTools, Offered, SearchSource, ToolHit};
 pub use sources::Sources;
+pub use taint::{Taint, Watch};
 
 use crate::{
     job::{ErrorCode, Event, Job, JobError, Lane, Meter, Preview, RawJson},
@@ -51,6 +53,8 @@ pub struct ToolContext<'a> {
     pub cancel: &'a CancellationToken,
     /// Records an event of the job.
     pub emit: &'a (dyn Fn(Event) + Send + Sync),
+    /// What the run that calls has read from outside; nothing where a lane calls its own tool.
+    pub watch: Option<&'a Watch>,
 }
 
 /// How a call ended.
@@ -141,6 +145,21 @@ pub trait Tool: Send + Sync {
     /// What this call does to the world.
     fn effect(&self, arguments: &RawJson) -> Effect {
         if self.only_reads(arguments) { Effect::Reads } else { Effect::Once }
+    }
+
+    /// Where data of strangers in the call's result comes from; nothing where it holds none.
+    fn outside(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Option<String> {
+        let _ = (arguments, context);
+        None
+    }
+
+    /// Whether this call has consequences that data of strangers must not bring about by itself.
+    ///
+    /// # Errors
+    /// Whatever keeps the tool from knowing; then the call is not made.
+    async fn has_consequences(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<bool, JobError> {
+        let _ = context;
+        Ok(self.effect(arguments) != Effect::Reads)
     }
 
     /// Why arguments longer than `most` bytes are not taken.

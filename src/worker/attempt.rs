@@ -115,6 +115,7 @@ async fn lane(
         deadline,
         cancel: &around.stop,
         emit: around.emit,
+        watch: None,
     };
     let ready = lanes::ready_plan(job);
     let columns = match (&ready, &data) {

@@ -22,6 +22,7 @@ use crate::{
     queue::{Delivery, End, Finished, Lease, LeaseEnd, SharedQueue, Source, Standing},
     store::{Elapsed, Journal},
     telemetry::names,
+    tools,
 };
 
 /// Lives one delivered job from lease to acknowledgement. `hand_back` fires when the process must go at once.
@@ -190,6 +191,10 @@ async fn note(journal: &Journal, elapsed: Elapsed, meter: &Meter) -> bool {
 
 fn park(pending: RawJson) -> End {
     let event = Event::new(EventKind::Approval).with_json("pending", &pending);
+    let event = match tools::why_it_waits(&pending) {
+        Some(reason) => event.with("reason", reason),
+        None => event,
+    };
     End::Park { pending, event }
 }
 

@@ -72,6 +72,7 @@ macro_rules! with_context {
             deadline: Instant::now() + Duration::from_secs(60),
             cancel: &cancel,
             emit: &|_| {},
+            watch: None,
         };
         $body
     }};
@@ -470,6 +471,7 @@ async fn a_cancelled_job_stops_waiting_for_the_orchestrator() {
         deadline: Instant::now() + Duration::from_secs(60),
         cancel: &cancel,
         emit: &|_| {},
+        watch: None,
     };
     let arguments = RawJson::of(&add_email());
     let stop = async {

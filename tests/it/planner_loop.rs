@@ -124,6 +124,7 @@ async fn drive(
             deadline,
             cancel: &cancel,
             emit: &emit,
+            watch: None,
         },
         call_context: CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None },
         bounds: Bounds { max_turns: 3, max_patch_tries: 3, max_repeats: 2, mends: true },

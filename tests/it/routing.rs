@@ -237,6 +237,7 @@ impl Stage {
                 deadline,
                 cancel: &self.cancel,
                 emit: &emit,
+                watch: None,
             },
             scope: "route",
             wall_clock: None,

@@ -16,14 +16,17 @@ use crate::{
     queue::failpoint,
     settings::limits,
     telemetry::{names, spans},
-    tools::{Permission, Tool, ToolContext, ToolEnd},
+    tools::{Permission, Tool, ToolContext, ToolEnd, Watch},
 };
 
 /// What came of a call, as it goes on record.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
+struct Called {
     outcome: Result<String, JobError>,
     warnings: Vec<String>,
+    /// Where data from outside in it came from.
+    #[serde(default)]
+    read: Vec<String>,
     /// Of a call that delegated.
     report: Option<Report>,
 }
@@ -39,19 +42,23 @@ impl Stage<'_> {
     ) -> Result<String, JobError> {
         let step = format!("tool:{}:{}", self.scope, run.calls());
         made.order(run, trail);
+        let tainted_by = made.taint.seen().to_vec();
+        let watch = Watch::over(made.taint.clone());
         let (asked, errands) = (&*run, &made.errands);
         let told = self
             .recorded(Step::Free(&step), trail, async {
                 let mut warnings = Vec::new();
-                match self.observed(asked, call, &format!("{step}:"), &mut warnings).await {
+                let within = format!("{step}:");
+                match self.observed(asked, call, (&within, &watch), &mut warnings).await {
                     Err(error) if error.deferred || (error.retryable && !self.goes_on(asked, &error)) => Err(error),
-                    outcome => Ok(Told { outcome, warnings, report: errands.report() }),
+                    outcome => Ok(Called { outcome, warnings, read: watch.fresh(), report: errands.report() }),
                 }
             })
             .await;
         failpoint::reach("tool_made");
         let (outcome, report, ms) = match told {
-            Ok(Timed { value: Told { outcome, warnings, report }, ms, cost_usd, .. }) => {
+            Ok(Timed { value: Called { outcome, warnings, read, report }, ms, cost_usd, .. }) => {
+                read.iter().for_each(|source| made.taint.read(source));
                 made.warnings.extend(warnings);
                 // What delegated work has cost stands in its report, also where a part of it was paid for before a death.
                 made.spent(Tokens::default(), 0, if report.is_some() { 0.0 } else { cost_usd });
@@ -69,7 +76,11 @@ impl Stage<'_> {
         entry.agent_id = Some(agent.to_owned());
         entry.reason.clone_from(&error);
         entry.duration_ms = ms;
-        entry.details = Some(RawJson::of(&serde_json::json!({"tool": call.name, "status": status})));
+        let mut details = serde_json::json!({"tool": call.name, "status": status});
+        if !tainted_by.is_empty() {
+            details["tainted_by"] = tainted_by.into();
+        }
+        entry.details = Some(RawJson::of(&details));
         let args = shortened(&call.arguments);
         made.tool_calls.push(ToolCallRecord { tool: call.name.clone(), args, status, duration_ms: ms, error });
         outcome
@@ -80,14 +91,14 @@ impl Stage<'_> {
         &self,
         run: &AgentRun,
         call: &ToolCall,
-        step: &str,
+        around: (&str, &Watch),
         warnings: &mut Vec<String>,
     ) -> Result<String, JobError> {
         let (journal, meter) = (self.context.journal, self.context.meter);
         let agent = run.seat().agent.as_str();
         let event = |kind| Event::new(kind).with("agent_id", agent).with("tool", call.name.as_str());
         // A call that is put off in the middle, since an agent that it delegates to waits, is told of once.
-        let mark = format!("{step}told");
+        let mark = format!("{}told", around.0);
         let told = journal.has(&[&mark], meter).await?;
         let began = OnceLock::new();
         let begins = || {
@@ -99,7 +110,7 @@ impl Stage<'_> {
         let span = spans::execute_tool(&call.name, Some(&call.id), None);
         let outcome = match &tool {
             Some(tool) => {
-                let made = self.dispatch(&**tool, call, (step, &begins), warnings);
+                let made = self.dispatch(&**tool, call, around, &begins, warnings);
                 self.in_time(made).instrument(span.clone()).await
             }
             None => {
@@ -149,7 +160,8 @@ impl Stage<'_> {
         &self,
         tool: &dyn Tool,
         call: &ToolCall,
-        (step, begins): (&str, &(dyn Fn() + Send + Sync)),
+        (step, watch): (&str, &Watch),
+        begins: &(dyn Fn() + Send + Sync),
         warnings: &mut Vec<String>,
     ) -> Result<String, JobError> {
         let named = |error: JobError| if error.tool.is_some() { error } else { error.with_tool(call.name.as_str()) };
@@ -168,7 +180,7 @@ impl Stage<'_> {
         }
         let bounds = tool.bounds();
         let deadline = self.deadline().min(Instant::now() + bounds.time);
-        let context = ToolContext { step, deadline, ..self.context };
+        let context = ToolContext { step, deadline, watch: Some(watch), ..self.context };
         let work = tokio::time::timeout_at(deadline.into(), tool.perform(&call.arguments, &context, begins));
         match work.await {
             Ok(Ok(ToolEnd::Done(output))) => {

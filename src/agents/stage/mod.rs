@@ -24,7 +24,7 @@ use crate::{
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolChoice, ToolSpec},
     queue::failpoint,
     settings::limits,
-    tools::ToolContext,
+    tools::{Taint, ToolContext},
 };
 
 /// A value on record, with how it came to be.
@@ -84,6 +84,8 @@ pub struct Made {
     pub warnings: Vec<String>,
     /// Of model calls since this was last taken: a stint of an agent, or a tier.
     pub(super) stint: Stint,
+    /// What was read from outside, by whoever of them: it stays with the execution.
+    pub(super) taint: Taint,
     /// Model calls over all, with those of what was delegated.
     pub model_calls: u32,
     /// Tokens of all of them.
@@ -217,6 +219,7 @@ impl Stage<'_> {
         if ask.tools {
             self.bring_tools(run.seat(), made).await?;
         }
+        made.taint.tell();
         let request = self.request(run, ask, made.depth);
         let agent = run.seat().agent.as_str();
         let on_text = |text: &str| {

@@ -1,19 +1,28 @@
 //! An object's members as raw JSON, each read on demand into the type it should have.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor},
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use crate::job::RawJson;
 
+/// Most members of one object that are kept: fifty are known, and each takes several times its bytes in memory.
+const MAX_MEMBERS: usize = 10_000;
+/// Members by which somebody can be told that there are too many.
+const ANSWERED_TO: [&str; 5] = ["job_id", "id", "run_id", "node_id", "to_node"];
+
 /// The members of one JSON object, in order, unread. The last of two equal keys counts, as in most readers.
 #[derive(Default)]
-pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Fields<'a> {
+    known: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// How many there are, also past the bound up to which they are kept.
+    all: usize,
+}
 
 /// Why a member could not be read: `` `timeout_sec` must be a whole number of seconds, found "abc" ``.
 pub(super) type FieldError = String;
@@ -21,7 +30,7 @@ pub(super) type FieldError = String;
 impl<'a> Fields<'a> {
     /// The member `key`, unless it is missing or null.
     pub(super) fn raw(&self, key: &str) -> Option<&'a RawValue> {
-        let (_, value) = self.0.iter().rfind(|(name, _)| name == key)?;
+        let (_, value) = self.known.iter().rfind(|(name, _)| name == key)?;
         (value.get() != "null").then_some(*value)
     }
 
@@ -47,12 +56,18 @@ impl<'a> Fields<'a> {
 
     /// The members of the object `key`.
     pub(super) fn object(&self, key: &str) -> Result<Option<Fields<'a>>, FieldError> {
-        self.raw(key)
-            .map(|raw| {
-                serde_json::from_str(raw.get())
-                    .map_err(|_| format!("`{key}` must be an object, found {}", shorten(raw.get())))
-            })
-            .transpose()
+        let Some(raw) = self.raw(key) else { return Ok(None) };
+        let members: Fields<'a> = serde_json::from_str(raw.get())
+            .map_err(|_| format!("`{key}` must be an object, found {}", shorten(raw.get())))?;
+        members.bounded(&format!("`{key}`")).map(|()| Some(members))
+    }
+
+    /// Refuses an object with more members than are kept.
+    pub(super) fn bounded(&self, what: &str) -> Result<(), FieldError> {
+        match self.all {
+            all if all > MAX_MEMBERS => Err(format!("{what} has {all} members, at most {MAX_MEMBERS} are taken")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -68,21 +83,54 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+            type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(16);
+                let mut fields = Fields { known: Vec::with_capacity(16), all: 0 };
                 while let Some(Key(key)) = map.next_key()? {
-                    members.push((key, map.next_value()?));
+                    let value = map.next_value()?;
+                    fields.all += 1;
+                    let most = if ANSWERED_TO.contains(&&*key) { 2 * MAX_MEMBERS } else { MAX_MEMBERS };
+                    if fields.known.len() < most {
+                        fields.known.push((key, value));
+                    }
                 }
-                Ok(members)
+                Ok(fields)
             }
         }
-        deserializer.deserialize_map(Members).map(Fields)
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A list that is read no further than its bound.
+pub(super) struct AtMost<T, const MOST: usize>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T, const MOST: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Items<T, MOST> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {MOST}")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    if items.len() == MOST {
+                        return Err(A::Error::invalid_length(MOST + 1, &self));
+                    }
+                    items.push(item);
+                }
+                Ok(items)
+            }
+        }
+        deserializer.deserialize_seq(Items::<T, MOST>(PhantomData)).map(Self)
     }
 }
 

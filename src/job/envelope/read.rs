@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority,
-    fields::{FieldError, Fields, shorten},
+    fields::{AtMost, FieldError, Fields, shorten},
 };
 use crate::job::{Budget, ErrorCode, Handoff, JobError, JobId, Rejected, in_plain_words};
 
@@ -16,6 +16,9 @@ const MAX_TIMEOUT_SECS: f64 = 7.0 * 86_400.0;
 const MAX_DELAY_MS: u64 = 366 * 86_400_000;
 /// Longest text of the small members (`run_id`, `node_id`, `workflow_tag` …), in bytes.
 const MAX_NAME_BYTES: usize = 1024;
+
+/// Most earlier results that a job may bring.
+const MAX_PREVIOUS: usize = 10_000;
 
 /// A message nobody can be told about.
 pub(super) fn nobody(text: String) -> Rejected {
@@ -42,6 +45,7 @@ pub(super) fn job(message: &Bytes, limits: &JobLimits) -> Result<Job, Rejected> 
         error,
     };
     size(message, limits).and_then(|()| version(&fields)).map_err(&reject)?;
+    fields.bounded("the job").map_err(|text| reject(JobError::new(ErrorCode::InvalidJob, text)))?;
     body(&fields, message, limits, job_id.clone()).map_err(|text| reject(JobError::new(ErrorCode::InvalidJob, text)))
 }
 
@@ -75,7 +79,7 @@ fn version(fields: &Fields<'_>) -> Result<(), JobError> {
     if major.trim_start_matches('0') != "1" {
         return Err(JobError::new(
             ErrorCode::UnsupportedVersion,
-            format!("job version {text} is not supported: this runner reads 1.x"),
+            format!("job version {} is not supported: this runner reads 1.x", shorten(text)),
         ));
     }
     Ok(())
@@ -102,7 +106,7 @@ fn body(fields: &Fields<'_>, message: &Bytes, limits: &JobLimits, job_id: JobId)
         require_approval: flag(fields, "require_approval")?,
         input_ref: name(fields, "input_ref")?,
         data: fields.shared("data", message),
-        handoff: fields.read::<Handoff>("handoff", "an object with a mode")?,
+        handoff: handoff(fields, limits)?,
         run_at_ms: run_at(fields)?,
         delay_ms: delay(fields)?,
         priority: priority(fields)?,
@@ -144,6 +148,20 @@ fn prompt(fields: &Fields<'_>, limits: &JobLimits) -> Result<Option<String>, Fie
         }
     }
     Ok(None)
+}
+
+/// The handoff block: names as short as others, and words for the tiers no longer than a prompt.
+pub(super) fn handoff(fields: &Fields<'_>, limits: &JobLimits) -> Result<Option<Handoff>, FieldError> {
+    let Some(handoff) = fields.read::<Handoff>("handoff", "an object with a mode")? else { return Ok(None) };
+    let Handoff { mode, agent, tiers, pool, capability, .. } = &handoff;
+    for (key, text) in [("mode", mode), ("agent", agent), ("tiers", tiers), ("pool", pool), ("capability", capability)]
+    {
+        if let Some(text) = text.as_deref().filter(|text| text.len() > MAX_NAME_BYTES) {
+            return Err(format!("`handoff.{key}` has {} bytes, at most {MAX_NAME_BYTES} are taken", text.len()));
+        }
+    }
+    bounded("handoff.context", handoff.context.as_deref().unwrap_or_default(), limits)?;
+    Ok(Some(handoff))
 }
 
 /// Refuses a prompt that is too long.
@@ -235,10 +253,12 @@ pub(super) fn context(fields: &Fields<'_>, message: &Bytes) -> Result<Context, F
     let Some(members) = fields.object("context")? else { return Ok(Context::default()) };
     let mut previous_results = Vec::new();
     if let Some(raw) = members.raw("previous_results") {
-        let list: Vec<Fields<'_>> = serde_json::from_str(raw.get()).map_err(|_| {
-            format!("`context.previous_results` must be a list of objects, found {}", shorten(raw.get()))
+        let AtMost::<Fields<'_>, MAX_PREVIOUS>(list) = serde_json::from_str(raw.get()).map_err(|_| {
+            let found = shorten(raw.get());
+            format!("`context.previous_results` must be a list of objects, at most {MAX_PREVIOUS}, found {found}")
         })?;
         for entry in list {
+            entry.bounded("an entry of `context.previous_results`")?;
             previous_results.push(PreviousResult {
                 node_id: name(&entry, "node_id")?,
                 result_ref: name(&entry, "result_ref")?,

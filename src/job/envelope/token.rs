@@ -11,7 +11,7 @@ use super::{
     fields::{FieldError, Fields},
     read,
 };
-use crate::job::{ErrorCode, Handoff, JobError, JobId, RawJson, Rejected};
+use crate::job::{ErrorCode, JobError, JobId, RawJson, Rejected};
 
 /// A job that came as a token, with what is still to be fetched for it.
 #[derive(Debug, Clone)]
@@ -104,6 +104,7 @@ fn job(fields: &Fields<'_>, message: &Bytes, limits: &JobLimits, run_id: &str) -
 
 /// The coordinator's shape. Options of a job may stand in the node's `config`.
 fn coordinator(fields: &Fields<'_>, message: &Bytes, limits: &JobLimits, job_id: JobId) -> Result<Job, FieldError> {
+    fields.bounded("the token")?;
     let config = fields.object("config")?.unwrap_or_default();
     let metadata = fields.object("metadata")?.unwrap_or_default();
     let lane = read::lane(&config)?;
@@ -127,7 +128,7 @@ fn coordinator(fields: &Fields<'_>, message: &Bytes, limits: &JobLimits, job_id:
         require_approval: read::flag(&config, "require_approval")?,
         input_ref: read::name(&config, "input_ref")?,
         data: config.shared("data", message),
-        handoff: config.read::<Handoff>("handoff", "an object with a mode")?,
+        handoff: read::handoff(&config, limits)?,
         run_at_ms: None,
         delay_ms: None,
         priority: Priority::Normal,

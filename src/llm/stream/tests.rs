@@ -457,3 +457,20 @@ fn an_endless_answer_is_stopped() {
     assert_eq!(fault.kind, crate::llm::fault::Kind::TooLarge);
     assert!(!fault.retries());
 }
+
+#[test]
+fn an_answer_is_read_without_a_server() {
+    let whole = br#"data: {"choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":"stop"}]}
+
+data: [DONE]
+
+"#;
+    for at in 0..whole.len() {
+        let mut shown = String::new();
+        let (first, second) = whole.split_at(at);
+        let (text, calls) = decode(&[first, second], OFFERED, 1000, &mut |text| shown.push_str(text)).unwrap();
+        assert_eq!((text.as_str(), calls.len(), shown.as_str()), ("hello", 0, "hello"), "{at}");
+    }
+    let error = decode(&[whole], OFFERED, 10, &mut |_| {}).unwrap_err();
+    assert!(error.message.contains("llm.max_response_bytes") && !error.retryable, "{error}");
+}

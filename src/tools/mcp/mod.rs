@@ -29,6 +29,7 @@ use sha2::{Digest, Sha256};
 pub use guard::{guard, guard_program};
 pub use listed::{Listed, ListedTool};
 pub use process::Program;
+pub use stdio::{Frame, frames};
 pub use tool::McpTool;
 
 use crate::{

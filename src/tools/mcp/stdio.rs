@@ -2,7 +2,12 @@
 
 use std::{io, pin::pin, time::Duration};
 
-use rmcp::{RoleClient, model::ServerJsonRpcMessage, service::TxJsonRpcMessage, transport::Transport};
+use rmcp::{
+    RoleClient,
+    model::{ServerJsonRpcMessage, ServerResult},
+    service::TxJsonRpcMessage,
+    transport::Transport,
+};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{ChildStdin, ChildStdout},
@@ -13,8 +18,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MAX_MESSAGE_BYTES,
+    Listed, MAX_MESSAGE_BYTES,
     process::{Group, Started},
+    result,
 };
 
 /// Lines that are no message before a server counts as broken: many print a greeting where only messages belong.
@@ -79,6 +85,37 @@ impl Transport<RoleClient> for Pipes {
         self.group.kill();
         Ok(())
     }
+}
+
+/// What one line of a server comes to.
+#[derive(Debug)]
+pub enum Frame {
+    /// No message.
+    Noise,
+    /// A list of tools, as far as they are within limits.
+    Tools(Listed),
+    /// The words of a tool's answer.
+    Words(String),
+    /// Any other message.
+    Other,
+}
+
+/// Reads what a server wrote, line by line, up to a line that breaks the bound: without a server, for whoever wants to
+/// prove the reader.
+pub async fn frames(mut written: &[u8]) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while let Ok(Some(line)) = line(&mut written).await {
+        frames.push(match serde_json::from_slice::<ServerJsonRpcMessage>(&line) {
+            Err(_) => Frame::Noise,
+            Ok(ServerJsonRpcMessage::Response(response)) => match response.result {
+                ServerResult::ListToolsResult(list) => Frame::Tools(Listed::read("server", &list.tools)),
+                ServerResult::CallToolResult(called) => Frame::Words(result::read(&called).text),
+                _ => Frame::Other,
+            },
+            Ok(_) => Frame::Other,
+        });
+    }
+    frames
 }
 
 /// Writes whole messages: who sends one may go away in the middle.
@@ -196,5 +233,22 @@ mod tests {
             };
             assert_eq!((lines.iter().map(Vec::as_slice).collect::<Vec<_>>(), ended), (expected.to_vec(), ends_well));
         }
+    }
+
+    #[tokio::test]
+    async fn lines_are_noise_or_messages_within_limits() {
+        let written = b"hello\n[]\n\
+            {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"tools\":[{\"name\":\"\",\"inputSchema\":{}},{\"name\":\"q\",\"inputSchema\":{}}]}}\n\
+            {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"a\"}]}}\n\
+            {\"jsonrpc\":\"2.0\",\"id\":3,\"error\":{\"code\":1,\"message\":\"x\"}}\n";
+        let read: Vec<String> = frames(written)
+            .await
+            .into_iter()
+            .map(|frame| match frame {
+                Frame::Tools(listed) => format!("{} tools, {} left out", listed.tools.len(), listed.left_out.len()),
+                frame => format!("{frame:?}"),
+            })
+            .collect();
+        assert_eq!(read, ["Noise", "Noise", "1 tools, 1 left out", "Words(\"a\")", "Other"]);
     }
 }

@@ -95,6 +95,11 @@ impl Tool for McpTool {
         }
     }
 
+    /// Whatever the server's tool is for, its words are not ours.
+    fn outside(&self, _: &RawJson, _: &ToolContext<'_>) -> Option<String> {
+        Some(format!("mcp:{}/{}", self.lease.spec().name, self.listed.name))
+    }
+
     async fn call(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         let arguments = match arguments.to_value() {
             Ok(Value::Object(arguments)) => arguments,

@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
+use url::Url;
 
-use super::{Effect, SearchSource, Tool, ToolBounds, ToolContext, ToolEnd, ToolHit, ToolOutput};
+use super::{Effect, SearchSource, Tool, ToolBounds, ToolContext, ToolEnd, ToolHit, ToolOutput, Watch};
 use crate::{
     job::{ErrorCode, Job, JobError, Lane, Preview, RawJson},
     llm::ToolSpec,
@@ -153,7 +154,11 @@ impl OpenApiAction {
             let (name, value) = self.credentials.header(profile, &ready.url)?;
             headers.push((name, value.expose_secret().to_owned()));
         }
-        let safe = matches!(ready.method, Method::Get | Method::Head);
+        let safe = is_safe(ready.method);
+        // The document may be read again between the judgement and the call.
+        if !safe && context.watch.is_some_and(Watch::reads_only) {
+            return Err(told("the document has just changed: what only read has consequences now; call it again"));
+        }
         if !safe && context.journal.mark(&format!("{}request", context.step), context.meter).await? {
             let why = "this call was under way when its worker stopped: whether it took effect is not known, and it is \
                        not made again";
@@ -182,6 +187,18 @@ impl Tool for OpenApiAction {
     /// Which calls change something only the document knows: the tool keeps its own record.
     fn effect(&self, _: &RawJson) -> Effect {
         Effect::Repeatable
+    }
+
+    fn outside(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Option<String> {
+        let url = Arguments::read(arguments).ok().and_then(|read| Url::parse(&read.openapi_url).ok());
+        Some(format!("{NAME} {}", url.as_ref().and_then(Url::host_str).unwrap_or_default()).trim_end().to_owned())
+    }
+
+    async fn has_consequences(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Result<bool, JobError> {
+        let arguments = Arguments::read(arguments)?;
+        let document = self.document(&arguments).await?;
+        let found = document.operation(&arguments.operation_id).map_err(told)?;
+        Ok(!Method::parse(found.method).is_some_and(is_safe))
     }
 
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
@@ -218,6 +235,10 @@ impl Arguments {
             auth_profile: given(read.auth_profile),
         })
     }
+}
+
+fn is_safe(method: Method) -> bool {
+    matches!(method, Method::Get | Method::Head)
 }
 
 /// An answer as a model is told it.

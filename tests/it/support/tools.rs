@@ -9,9 +9,9 @@ use agent_runner::{
     agents::{self, Registry, Toolbox},
     job::{Job, JobError, JobLimits, Meter, RawJson},
     net::{Credentials, Egress},
-    settings,
+    settings::{self, TaintedEffects},
     store::{Journal, MemoryStore, SharedStore},
-    tools::{SearchSource, Tool, ToolContext, ToolEnd, mcp::Servers},
+    tools::{SearchSource, Tool, ToolContext, ToolEnd, Watch, mcp::Servers},
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -38,7 +38,8 @@ impl Workbench {
     pub fn with(settings: &settings::Egress) -> Self {
         let egress = Arc::new(Egress::new(settings, &[]).unwrap());
         let servers = Servers::new(egress, Credentials::new(settings));
-        Self::on(MemoryStore::new(1 << 24), Arc::new(Toolbox { servers, sources: Vec::new() }), None)
+        let toolbox = Toolbox { servers, sources: Vec::new(), tainted: TaintedEffects::Approve };
+        Self::on(MemoryStore::new(1 << 24), Arc::new(toolbox), None)
     }
 
     fn on(store: SharedStore, toolbox: Arc<Toolbox>, owner: Option<&str>) -> Self {
@@ -64,9 +65,9 @@ impl Workbench {
 
     /// Adds a source to what a search looks through.
     pub fn source(&mut self, source: impl SearchSource + 'static) {
-        let Toolbox { servers, sources } = &*self.toolbox;
+        let Toolbox { servers, sources, tainted } = &*self.toolbox;
         let sources = sources.iter().cloned().chain([Arc::new(source) as Arc<dyn SearchSource>]).collect();
-        self.toolbox = Arc::new(Toolbox { servers: servers.clone(), sources });
+        self.toolbox = Arc::new(Toolbox { servers: servers.clone(), sources, tainted: *tainted });
     }
 
     fn context<'a>(&'a self, step: &'a str) -> ToolContext<'a> {
@@ -79,6 +80,7 @@ impl Workbench {
             deadline: Instant::now() + Duration::from_secs(60),
             cancel: &self.cancel,
             emit: &|_| {},
+            watch: None,
         }
     }
 
@@ -98,11 +100,23 @@ impl Workbench {
 
     /// Calls a tool as the `n`th of the run.
     pub async fn call(&self, kit: &Kit, name: &str, arguments: &str, n: u32) -> Result<String, JobError> {
+        self.call_under(kit, name, arguments, n, None).await
+    }
+
+    /// The same in a run that has read what `watch` says.
+    pub async fn call_under(
+        &self,
+        kit: &Kit,
+        name: &str,
+        arguments: &str,
+        n: u32,
+        watch: Option<&Watch>,
+    ) -> Result<String, JobError> {
         let tool = kit.tools.iter().find(|tool| tool.spec().name == name);
         let tool = tool.unwrap_or_else(|| panic!("no {name}: {:?}", kit.warnings));
         let step = format!("tool:{n}:");
         let arguments = RawJson::parse(Bytes::copy_from_slice(arguments.as_bytes())).unwrap();
-        match tool.call(&arguments, &self.context(&step)).await? {
+        match tool.call(&arguments, &ToolContext { watch, ..self.context(&step) }).await? {
             ToolEnd::Done(output) => Ok(output.summary),
             ToolEnd::Told(text) => Ok(text),
             ToolEnd::Park(pending) => panic!("nothing behind a gate parks: {pending:?}"),
@@ -121,7 +135,7 @@ pub fn no_toolbox() -> Arc<Toolbox> {
     let settings = settings::Egress::default();
     let egress = Egress::new(&settings, &[]).unwrap();
     let servers = Servers::new(Arc::new(egress), Credentials::new(&settings));
-    Arc::new(Toolbox { servers, sources: Vec::new() })
+    Arc::new(Toolbox { servers, sources: Vec::new(), tainted: TaintedEffects::Approve })
 }
 
 /// A registry of one agent `a` with these tools and servers.

@@ -269,6 +269,7 @@ async fn live(
         deadline,
         cancel: &cancel,
         emit: &emit,
+        watch: None,
     };
     let quiet = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
     let mut record = Record::default();

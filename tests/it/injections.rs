@@ -249,7 +249,9 @@ impl Producer {
         let (mut seen, mut reasons) = (String::new(), Vec::new());
         while let Some(bytes) = events.chunk().await.unwrap() {
             seen.push_str(std::str::from_utf8(&bytes).unwrap());
-            while seen.matches("event: approval\n").count() > reasons.len() {
+            // Of what waits, not of what was decided.
+            let waits = seen.lines().filter(|line| line.starts_with("data: ") && line.contains("\"pending\":")).count();
+            while waits > reasons.len() {
                 let shown = self.get(&format!("/v1/jobs/{id}")).await;
                 reasons.push(shown["pending"]["reason"].as_str().unwrap_or_else(|| panic!("{shown}")).to_owned());
                 self.post(&format!("/v1/jobs/{id}/{decision}"), String::new()).await;

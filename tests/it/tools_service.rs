@@ -293,7 +293,8 @@ async fn a_guarded_server_has_its_own_environment_and_limits_and_nothing_of_ours
     }));
     let calls = [Reply::call("s__env", &json!({})), Reply::call("s__limits", &json!({})), Reply::text("Done.")];
     let model = ModelServer::start(calls);
-    let stage = stage(&model, &agents).await;
+    // What the first call says is no reason to ask about the second.
+    let stage = stage(&model, &agents).await.with("AGENT_RUNNER__SECURITY__TAINTED_EFFECTS", "allow");
     let _service = stage.serve();
     let result = stage.run(job("e")).await;
     assert_eq!(result["result"]["answer"], "Done.", "{result}");

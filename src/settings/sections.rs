@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     routing::{Embeddings, Routing},
     secret::Secret,
+    store::Store,
 };
 
 /// Declares a section: a struct whose every field has a default, refuses unknown keys.
@@ -395,25 +396,6 @@ section! {
     /// Rules beyond egress.
     Security {
         tainted_effects: String = "approve".into(),
-    }
-}
-
-/// Where artifacts, sessions and vectors are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StoreBackend {
-    /// In the process; gone with it.
-    Memory,
-    /// In Redis, beside the queue.
-    Redis,
-}
-
-section! {
-    /// The store.
-    Store {
-        backend: StoreBackend = StoreBackend::Redis,
-        url: Option<Secret> = None,
-        memory_max_bytes: usize = 512 << 20,
     }
 }
 

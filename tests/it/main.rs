@@ -55,7 +55,11 @@ mod redelivery;
 mod replay;
 mod routing;
 mod sessions;
+mod store_blobs;
 mod store_conformance;
+mod store_outbox;
+#[cfg(feature = "postgres")]
+mod store_records;
 mod support;
 mod tidy;
 mod tools_gate;

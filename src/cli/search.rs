@@ -5,7 +5,9 @@ use crate::{settings::Settings, store::Query};
 
 /// Search the records of ended jobs (store.backend: postgres), latest first
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  agent-runner jobs search --owner ann --error pipeline_failed --since 2026-01-01T00:00:00Z")]
+#[command(
+    after_help = "Example:\n  agent-runner jobs search --owner ann --error pipeline_failed --since 2026-01-01T00:00:00Z"
+)]
 pub(super) struct Args {
     /// Somewhere in the job's id, its run's id, or its prompt where prompts are kept
     text: Option<String>,
@@ -59,7 +61,6 @@ pub(super) async fn run(settings: &Settings, args: Args) -> Result<(), Failure> 
 }
 
 fn time(text: &str) -> Result<String, String> {
-    let time: jiff::Timestamp =
-        text.parse().map_err(|_| "a time like 2026-01-01T00:00:00Z is needed".to_owned())?;
+    let time: jiff::Timestamp = text.parse().map_err(|_| "a time like 2026-01-01T00:00:00Z is needed".to_owned())?;
     Ok(time.to_string())
 }

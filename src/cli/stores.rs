@@ -7,7 +7,8 @@ use crate::{
     queue::SharedQueue,
     settings::{ArtifactPlace, Settings, StoreBackend},
     store::{
-        Artifacts, Blobs, FileBlobs, Keeping, MemoryStore, Recorder, Records, RedisStore, Scribe, SharedStore, StoreError,
+        Artifacts, Blobs, FileBlobs, Keeping, MemoryStore, Recorder, Records, RedisStore, Scribe, SharedStore,
+        StoreError,
     },
 };
 
@@ -22,8 +23,7 @@ pub(super) fn store(settings: &Settings) -> Result<SharedStore, Failure> {
 /// Large results, where `store.artifacts` says. Nothing is dialled.
 pub(super) fn artifacts(settings: &Settings, store: SharedStore) -> Result<Artifacts, Failure> {
     let max_bytes = settings.store.artifact_max_bytes;
-    let artifacts =
-        Artifacts::new(store, Duration::from_secs(settings.results.artifact_ttl_secs)).at_most(max_bytes);
+    let artifacts = Artifacts::new(store, Duration::from_secs(settings.results.artifact_ttl_secs)).at_most(max_bytes);
     Ok(match settings.store.artifact_place().map_err(Failure::Usage)? {
         ArtifactPlace::Store => artifacts,
         ArtifactPlace::Files(root) => artifacts.kept_in(Arc::new(FileBlobs::new(root, max_bytes))),
@@ -61,10 +61,7 @@ fn database(_settings: &Settings) -> Result<Arc<dyn Records>, Failure> {
 }
 
 /// What writes records, where there is a database for them.
-pub(super) async fn recorder(
-    settings: &Settings,
-    queue: &SharedQueue,
-) -> Result<Option<(Recorder, Scribe)>, Failure> {
+pub(super) async fn recorder(settings: &Settings, queue: &SharedQueue) -> Result<Option<(Recorder, Scribe)>, Failure> {
     let Some(records) = records(settings)? else { return Ok(None) };
     there("store.url", records.ready().await)?;
     let keeping = Keeping { days: settings.store.retention_days, prompts: settings.telemetry.capture_content };

@@ -19,11 +19,12 @@ use crate::job::in_plain_words;
 pub use raw::{Env, environment, expand_variables};
 pub use routing::{Aggregation, Embeddings, EmbeddingsProvider, Qdrant, Routing};
 pub use secret::Secret;
-pub use store::{ArtifactPlace, S3, Store, StoreBackend};
 pub use sections::{
     AuthProfile, Breaker, Egress, Http, Intake, Intent, ListIntake, Llm, LlmModel, LogFormat, Network, Orchestrator,
-    Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Settings, Telemetry, Tiers, Worker, WorkflowPatchMode,
+    Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Settings,
+    Telemetry, Tiers, Worker, WorkflowPatchMode,
 };
+pub use store::{ArtifactPlace, S3, Store, StoreBackend};
 
 /// Everything that is wrong with the configuration, one line each, naming the key.
 #[derive(Debug, PartialEq, Eq)]

@@ -196,7 +196,11 @@ mod tests {
     #[test]
     fn what_this_program_cannot_do_stops_the_start_with_one_line() {
         let rows = [
-            (store(StoreBackend::Postgres, Some("postgres://h/d"), None), cfg!(feature = "postgres"), "store.backend: "),
+            (
+                store(StoreBackend::Postgres, Some("postgres://h/d"), None),
+                cfg!(feature = "postgres"),
+                "store.backend: ",
+            ),
             (store(StoreBackend::Postgres, Some("redis://h"), None), false, "store."),
             (store(StoreBackend::S3, Some("s3://b/p"), None), cfg!(feature = "object-store"), "store.backend: "),
             (store(StoreBackend::Redis, None, Some("s3://b")), cfg!(feature = "object-store"), "store.artifacts: "),

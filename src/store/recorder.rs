@@ -194,7 +194,8 @@ impl Scribe {
             for (job_id, reason) in &refused {
                 tracing::error!(%job_id, %reason, "the record of a job was refused for good and is left out");
             }
-            let count = |outcome, n: usize| metrics::counter!(names::RECORDS_TOTAL, "outcome" => outcome).increment(n as u64);
+            let count =
+                |outcome, n: usize| metrics::counter!(names::RECORDS_TOTAL, "outcome" => outcome).increment(n as u64);
             count("refused", refused.len());
             count("written", records.len() - refused.len());
         }
@@ -229,7 +230,8 @@ impl Scribe {
 
     async fn prune(&self) -> Result<(), Stuck> {
         for _ in 0..PRUNE_ROUNDS {
-            if self.keeping.days == 0 || self.records.prune(self.keeping.days, PRUNE_BATCH).await? < PRUNE_BATCH.into() {
+            if self.keeping.days == 0 || self.records.prune(self.keeping.days, PRUNE_BATCH).await? < PRUNE_BATCH.into()
+            {
                 break;
             }
         }

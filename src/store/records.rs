@@ -196,7 +196,10 @@ mod tests {
             "cost_usd":0.25,"cache_hit":true,"llm_calls":1,"llm_model":"m","execution_time_ms":9,"later":{}}}"#;
         let record = Record::of(view(Some(text)), &noted, None).unwrap();
         assert_eq!((record.run_id.as_deref(), record.owner.as_deref(), record.mark), (Some("r"), Some("ann"), 7));
-        assert_eq!((record.error_code.as_deref(), record.error_message.as_deref()), (Some("timeout"), Some("too slow")));
+        assert_eq!(
+            (record.error_code.as_deref(), record.error_message.as_deref()),
+            (Some("timeout"), Some("too slow"))
+        );
         assert_eq!(record.tool_calls.as_str(), r#"[{"tool":"t","args":{"a":1.10}}]"#);
         assert_eq!((record.tokens_used, record.tokens.completion, record.cost_usd), (3, 2, 0.25));
         assert!(record.cache_hit && record.document.as_str() == text);

@@ -72,7 +72,9 @@ pub(super) fn rejection(job_id: JobId, rejected: &Rejected, times: Times) -> Job
 pub(super) fn too_large(document: JobResult, size: usize, most: usize) -> JobResult {
     let error = JobError::new(
         ErrorCode::LimitExceeded,
-        format!("the result has {size} bytes, store.artifact_max_bytes allows {most}: let the plan select fewer rows or columns"),
+        format!(
+            "the result has {size} bytes, store.artifact_max_bytes allows {most}: let the plan select fewer rows or columns"
+        ),
     );
     JobResult { status: Status::Failed, error: Some(error), result: None, result_preview: None, ..document }
 }

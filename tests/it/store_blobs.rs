@@ -251,7 +251,7 @@ async fn a_directory_that_cannot_be_written_is_told_at_the_start() {
 
 /// A large result goes to its place, comes back over HTTP, and is the first data of another job.
 async fn a_large_result_is_kept_and_used(stage: Stage) {
-    let stage = stage.with("AGENT_RUNNER__RESULTS__INLINE_MAX_BYTES", "100");
+    let stage = stage.with("AGENT_RUNNER__RESULTS__INLINE_MAX_BYTES", "300");
     let service = stage.serve();
     let rows: Vec<Value> = (0..50).map(|i| json!({"a": i})).collect();
     let pipeline = json!([{"step": "table_sort", "field": "a", "order": "desc"}]);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner::{
     job::JobId,
-    queue::{Queue, SharedQueue},
+    queue::SharedQueue,
     store::{Keeping, Noted, Outbox, Query, Record, Recorded, Recorder, Records, RedisStore, StoreError},
 };
 use async_trait::async_trait;

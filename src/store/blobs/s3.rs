@@ -110,7 +110,11 @@ impl S3Blobs {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::refused(format!(
                 "s3: the bucket {name} refused the credentials: check store.s3, and the rights to get, put, delete and list"
             )),
-            Error::NotFound { .. } => StoreError::refused(format!("s3: there is no bucket {name}, or nothing in it")),
+            Error::NotFound { .. } => StoreError::refused(format!("s3: there is no bucket {name}")),
+            // A listing has no error of its own for that.
+            Error::Generic { .. } if told(error).contains("404 Not Found") => {
+                StoreError::refused(format!("s3: there is no bucket {name}"))
+            }
             Error::Generic { .. } | Error::JoinError { .. } => {
                 StoreError::away(format!("s3: bucket {name}: {}", told(error)))
             }

@@ -13,9 +13,8 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let mut step: Transaction<'_, Postgres> = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *step).await?;
-    let known: bool = sqlx::query_scalar("SELECT to_regclass('agent_runner_migrations') IS NOT NULL")
-        .fetch_one(&mut *step)
-        .await?;
+    let known: bool =
+        sqlx::query_scalar("SELECT to_regclass('agent_runner_migrations') IS NOT NULL").fetch_one(&mut *step).await?;
     if !known {
         let table = "CREATE TABLE agent_runner_migrations (version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())";
         sqlx::raw_sql(table).execute(&mut *step).await?;
@@ -24,7 +23,10 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
         sqlx::query_scalar("SELECT max(version) FROM agent_runner_migrations").fetch_one(&mut *step).await?;
     for (version, sql) in STEPS.iter().filter(|(version, _)| last.is_none_or(|last| *version > last)) {
         sqlx::raw_sql(*sql).execute(&mut *step).await?;
-        sqlx::query("INSERT INTO agent_runner_migrations (version) VALUES ($1)").bind(version).execute(&mut *step).await?;
+        sqlx::query("INSERT INTO agent_runner_migrations (version) VALUES ($1)")
+            .bind(version)
+            .execute(&mut *step)
+            .await?;
         tracing::info!(version, "the schema of the records was brought up to date");
     }
     step.commit().await

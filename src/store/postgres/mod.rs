@@ -40,7 +40,8 @@ impl PostgresRecords {
             .map_err(|e| StoreError::refused(format!("store.url: is no address of a PostgreSQL database: {e}")))?
             .application_name("agent-runner")
             .disable_statement_logging();
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(CONNECT).connect_lazy_with(options);
+        let pool =
+            PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(CONNECT).connect_lazy_with(options);
         Ok(Self { pool, migrated: OnceCell::new() })
     }
 

@@ -73,7 +73,9 @@ impl Postgres {
         let pool = self.pool().await;
         loop {
             let rows: Result<Vec<(String, String)>, _> =
-                sqlx::query_as("SELECT job_id, document::text FROM agent_results ORDER BY job_id").fetch_all(&pool).await;
+                sqlx::query_as("SELECT job_id, document::text FROM agent_results ORDER BY job_id")
+                    .fetch_all(&pool)
+                    .await;
             // Before the service has made the table there is none.
             match rows {
                 Ok(rows) if rows.len() >= n => return rows,
@@ -85,6 +87,9 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            return;
+        }
         // At once, and its children with it.
         let _ = Command::new("kill").args(["-QUIT", &self.child.id().to_string()]).status();
         let _ = self.child.wait();

@@ -36,8 +36,7 @@ impl S3Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let held = Arc::new(Mutex::new(Held::default()));
-        let router =
-            Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(held.clone());
+        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(held.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, held, task }
     }
@@ -135,7 +134,8 @@ fn listing(held: &Held, query: &str) -> Response {
     let parameter = |name: &str| {
         url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     };
-    let (prefix, after) = (parameter("prefix").unwrap_or_default(), parameter("continuation-token").unwrap_or_default());
+    let (prefix, after) =
+        (parameter("prefix").unwrap_or_default(), parameter("continuation-token").unwrap_or_default());
     let mut fit: Vec<_> = held.objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after).collect();
     let more = fit.len() > PAGE;
     fit.truncate(PAGE);

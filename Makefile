@@ -1,5 +1,5 @@
 # Everything a developer runs. `make test` obtains what the tests need.
-.PHONY: build test chaos test-local mcp-conformance bench fuzz audit sbom lint fmt needs
+.PHONY: build test chaos test-stores test-local mcp-conformance bench fuzz audit sbom lint fmt needs
 
 build:
 	cargo build --locked --release
@@ -10,6 +10,12 @@ test: needs
 # Kills, cuts and failovers in full: half an hour. ROWS="worker-kills cut" runs only those, ROWS="redis-restarts 100" that one with a hundred faults.
 chaos: needs
 	cargo test --locked --features failpoints --test chaos -- $(ROWS)
+
+# The stores beyond Redis, each against a server of the test's own. PostgreSQL from the system's package manager, where it is missing.
+test-stores: needs
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || ./scripts/install-postgres.sh
+	cargo test --locked --features postgres,object-store --lib store
+	cargo test --locked --features postgres,object-store --test it store
 
 # The sentence encoder with real weights. Optimised: matrices are slow otherwise.
 test-local:

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, stores};
 use crate::{
     agents::{self, Conversations, LiveRegistry, Pools, RouteOptions, RunBounds, Scope, Toolbox, TrailStore},
     embed, http,
@@ -16,7 +16,7 @@ use crate::{
     planner::{ModelPlanner, Planner, Reference, RulesPlanner},
     queue::{MemoryQueue, QueueError, RedisQueue, SharedQueue},
     settings::{Provider, Settings, StoreBackend, environment, limits},
-    store::{Artifacts, MemoryStore, RedisStore, Runs, SharedStore},
+    store::{Artifacts, MemoryStore, Recorder, Runs, Scribe, SharedStore},
     table,
     telemetry::Metrics,
     tools::{
@@ -32,7 +32,9 @@ pub(super) struct Parts {
     pub(super) settings: Arc<Settings>,
     pub(super) queue: SharedQueue,
     pub(super) runner: Arc<Runner>,
-    artifacts: Artifacts,
+    pub(super) artifacts: Artifacts,
+    /// Has to run where records are kept.
+    pub(super) scribe: Option<Scribe>,
     model: Option<Arc<OpenAi>>,
     agents: http::AgentsApi,
 }
@@ -40,22 +42,17 @@ pub(super) struct Parts {
 /// Queue and store in this process.
 pub(super) fn in_memory(settings: &Arc<Settings>, registry: Arc<LiveRegistry>) -> Result<Parts, Failure> {
     let store = MemoryStore::new(settings.store.memory_max_bytes);
-    assemble(settings, MemoryQueue::new(settings), store, registry)
+    assemble(settings, MemoryQueue::new(settings), store, registry, None)
 }
 
 /// Queue on Redis, store where `store.backend` says.
 pub(super) async fn on_redis(settings: &Arc<Settings>, registry: Arc<LiveRegistry>) -> Result<Parts, Failure> {
-    let store = store(settings)?;
+    let store = stores::store(settings)?;
     let queue = redis_queue(settings).await?;
-    assemble(settings, queue, store, registry)
-}
-
-/// The store that `store.backend` names.
-pub(super) fn store(settings: &Settings) -> Result<SharedStore, Failure> {
-    Ok(match settings.store.backend {
-        StoreBackend::Memory => MemoryStore::new(settings.store.memory_max_bytes),
-        StoreBackend::Redis => RedisStore::connect(settings).map_err(|e| Failure::Failed(e.to_string()))?,
-    })
+    let recorder = stores::recorder(settings, &queue).await?;
+    let parts = assemble(settings, queue, store, registry, recorder)?;
+    stores::there("store.artifacts", parts.artifacts.probe().await)?;
+    Ok(parts)
 }
 
 /// A runner beside a queue that asks `chat`, or the offline planner.
@@ -65,7 +62,7 @@ pub(super) fn replayer(
     store: SharedStore,
     chat: Option<Arc<dyn ChatModel>>,
 ) -> Result<(Runner, Artifacts), Failure> {
-    let artifacts = artifacts(settings, store.clone());
+    let artifacts = stores::artifacts(settings, store.clone())?;
     let registry = registry(settings)?;
     Ok((runner(settings.clone(), store, artifacts.clone(), Some(queue), chat, registry)?, artifacts))
 }
@@ -79,7 +76,7 @@ pub(super) async fn redis_queue(settings: &Settings) -> Result<SharedQueue, Fail
 /// A runner without a queue. `chat` stands in for the configured model.
 pub(super) fn local_runner(settings: Arc<Settings>, chat: Option<Arc<dyn ChatModel>>) -> Result<Runner, Failure> {
     let store: SharedStore = MemoryStore::new(settings.store.memory_max_bytes);
-    let artifacts = artifacts(&settings, store.clone());
+    let artifacts = stores::artifacts(&settings, store.clone())?;
     let model = match chat {
         Some(chat) => Some(chat),
         None => model(&settings, &store)?.map(|model| Cached::wrap(model, &settings, None)),
@@ -138,26 +135,25 @@ fn assemble(
     queue: SharedQueue,
     store: SharedStore,
     registry: Arc<LiveRegistry>,
+    recorder: Option<(Recorder, Scribe)>,
 ) -> Result<Parts, Failure> {
-    let artifacts = artifacts(settings, store.clone());
+    let artifacts = stores::artifacts(settings, store.clone())?;
+    let (recorder, scribe) = recorder.unzip();
     let model = model(settings, &store)?;
     let chat = model.clone().map(|model| {
         // One fleet, one cache; a process by itself bounds its own.
-        let shared = settings.store.backend == StoreBackend::Redis;
+        let shared = settings.store.backend != StoreBackend::Memory;
         Cached::wrap(model, settings, shared.then(|| Arc::new(StoreReplies::new(store.clone())) as Arc<dyn ReplyStore>))
     });
-    let runner = runner(settings.clone(), store, artifacts.clone(), Some(queue.clone()), chat, registry)?;
+    let mut runner = runner(settings.clone(), store, artifacts.clone(), Some(queue.clone()), chat, registry)?;
+    runner.recorder = recorder;
     let handoffs = &runner.handoffs;
     let agents = http::AgentsApi {
         registry: handoffs.registry.clone(),
         router: handoffs.router.clone(),
         trails: handoffs.trail.clone(),
     };
-    Ok(Parts { settings: settings.clone(), queue, runner: Arc::new(runner), artifacts, model, agents })
-}
-
-fn artifacts(settings: &Settings, store: SharedStore) -> Artifacts {
-    Artifacts::new(store, Duration::from_secs(settings.results.artifact_ttl_secs))
+    Ok(Parts { settings: settings.clone(), queue, runner: Arc::new(runner), artifacts, scribe, model, agents })
 }
 
 /// The model's client, unless the offline planner stands in for it. Its limits are held in the store.
@@ -222,6 +218,7 @@ fn runner(
         handoffs,
         store,
         artifacts,
+        recorder: None,
         tally: Tally::default(),
     })
 }
@@ -256,10 +253,16 @@ fn handoff_options(settings: &Settings) -> HandoffOptions {
 
 /// Addresses of our own parts: no plan may reach them, whatever `egress.allow` says.
 fn own_addresses(settings: &Settings) -> Vec<String> {
-    let redis = url::Url::parse(settings.redis.url.expose_secret())
-        .ok()
-        .and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port().unwrap_or(6379))));
-    redis.into_iter().chain([settings.http.bind.clone()]).collect()
+    let address = |url: &str, port: u16| {
+        let url = url::Url::parse(url).ok()?;
+        Some(format!("{}:{}", url.host_str()?, url.port_or_known_default().unwrap_or(port)))
+    };
+    let redis = address(settings.redis.url.expose_secret(), 6379);
+    let port = if settings.store.backend == StoreBackend::Postgres { 5432 } else { 6379 };
+    let place = settings.store.url.as_ref().filter(|_| settings.store.backend != StoreBackend::S3);
+    let store = place.and_then(|url| address(url.expose_secret(), port));
+    let objects = settings.store.s3.endpoint.as_ref().and_then(|url| address(url, 443));
+    redis.into_iter().chain(store).chain(objects).chain([settings.http.bind.clone()]).collect()
 }
 
 impl Parts {

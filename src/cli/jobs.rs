@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Failure, assemble, output};
+use super::{Failure, assemble, output, search};
 use crate::{
     job::JobId,
     queue::{CancelOutcome, Decision, DecisionOutcome, JobFilter, JobState, RetryOutcome, SharedQueue},
@@ -24,6 +24,8 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Search the records of ended jobs in PostgreSQL, latest first
+    Search(search::Args),
     /// Show one job with its result
     #[command(after_help = "Example:\n  agent-runner jobs show uuid-123")]
     Show {
@@ -62,6 +64,9 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(settings: Settings, command: Command) -> Result<(), Failure> {
+    if let Command::Search(args) = command {
+        return search::run(&settings, args).await;
+    }
     let queue = assemble::redis_queue(&settings).await?;
     let done = act(&queue, command).await;
     queue.close().await;
@@ -78,6 +83,8 @@ async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
             output::json(&job);
             Ok(())
         }
+        // It needs no queue.
+        Command::Search(_) => Ok(()),
         Command::Cancel { job_id } => match queue.cancel(&job_id).await.map_err(assemble::queue_failed)? {
             CancelOutcome::Accepted => said(format!("{job_id} is being cancelled")),
             CancelOutcome::AlreadyEnded => Err(Failure::Failed(format!("{job_id} has ended already"))),

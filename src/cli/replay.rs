@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, assemble, output};
+use super::{Failure, assemble, output, stores};
 use crate::{
     job::{ErrorCode, Event, JobError, JobId, Meter, RawJson},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest},
@@ -47,7 +47,7 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
         Failure::Failed(format!("the job document of {job_id} was not kept: it is above results.keep_job_max_bytes"))
     })?;
     let job = job.map_err(|rejected| Failure::Failed(format!("{job_id} was never run: {}", rejected.error)))?;
-    let store = assemble::store(settings)?;
+    let store = stores::store(settings)?;
     let journal = || Journal::replay(store.clone(), job_id);
     // The offline planner puts the turns of a patch on record too.
     let steps: &[&str] = if made_offline(&original) { &["intent"] } else { &["turn:", "intent", "ask:"] };

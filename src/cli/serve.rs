@@ -40,7 +40,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
         .map_err(|e| Failure::Failed(format!("http.bind {}: {e}", settings.http.bind)))?;
     let bind = listener.local_addr().map_err(|e| Failure::Failed(format!("http.bind: {e}")))?;
     let registry = assemble::registry(&settings)?;
-    let parts = if args.memory {
+    let mut parts = if args.memory {
         assemble::in_memory(&settings, registry.clone())?
     } else {
         assemble::on_redis(&settings, registry.clone()).await?
@@ -62,6 +62,13 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     let exporting = export.map(|export| tokio::spawn(export.run(metrics, closing.clone())));
     let server = tokio::spawn(http::serve(app, listener, closing.clone()));
     let tally = tokio::spawn(worker::record(parts.runner.clone(), parts.queue.clone(), closing.clone()));
+    let sweeper = tokio::spawn(parts.artifacts.clone().sweep(closing.clone()));
+    let scribe = parts.scribe.take().map(|scribe| tokio::spawn(scribe.run(closing.clone())));
+    let scribe = async move {
+        if let Some(scribe) = scribe {
+            let _ = scribe.await;
+        }
+    };
     tracing::info!(
         bind = %bind,
         concurrency = settings.worker.concurrency,
@@ -82,7 +89,10 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     let (drained, ()) = tokio::join!(pool.run(stop, at_once), drain);
     parts.queue.close().await;
     closing.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(server, watcher, tally, learner) }).await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), async {
+        tokio::join!(server, watcher, tally, learner, sweeper, scribe)
+    })
+    .await;
     if let Some(exporting) = exporting {
         let _ = tokio::time::timeout(Duration::from_secs(5), exporting).await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Failure, assemble, jobs::said, output};
+use super::{Failure, jobs::said, output, stores};
 use crate::{
     planner::{Catalogue, Promoted},
     settings::Settings,
@@ -66,7 +66,7 @@ impl Owned {
 }
 
 pub(super) async fn run(settings: Settings, command: Command) -> Result<(), Failure> {
-    let store = assemble::store(&settings)?;
+    let store = stores::store(&settings)?;
     let runs = Runs::new(store, Duration::from_secs(settings.llm.promote_ttl_secs));
     if !settings.llm.promote {
         eprintln!("llm.promote is off: no tool is made or used");

@@ -52,12 +52,13 @@ async fn may_see(app: &App, access: &Access, reference: &str) -> Result<bool, Pr
     if access.sees_all() {
         return Ok(true);
     }
-    let Some(id) = reference.strip_prefix("artifact://") else { return Ok(false) };
-    let owner = Artifacts::owner_of(&app.kept.store, id).await;
-    let owner = owner.map_err(|error| Problem::store_unavailable(&error.to_string()))?;
-    if owner.is_some() {
-        return Ok(access.sees(owner.as_ref()));
+    if let Some(owner) = access.owner() {
+        let theirs = Artifacts::is_of(&app.kept.store, reference, &owner).await;
+        if theirs.map_err(|error| Problem::store_unavailable(&error.to_string()))? {
+            return Ok(true);
+        }
     }
+    let Some(id) = reference.strip_prefix("artifact://") else { return Ok(false) };
     let Ok(job_id) = JobId::parse(id) else { return Ok(false) };
     let job = app.queue.job(&job_id).await?;
     Ok(job.is_some_and(|job| access.sees(job.owner.as_ref())))

@@ -52,6 +52,15 @@ pub fn operator_client(connect_timeout: Duration) -> Result<Client, String> {
     build(connect_timeout, |builder| builder)
 }
 
+/// An operator's client whose bodies come as they were stored.
+///
+/// # Errors
+/// When no HTTP client can be made at all.
+#[cfg(feature = "object-store")]
+pub fn storage_client(connect_timeout: Duration) -> Result<Client, String> {
+    build(connect_timeout, |builder| builder.gzip(false))
+}
+
 /// A client with what all clients have in common, and what `further` adds.
 ///
 /// Servers are trusted by the system's certificates. A machine that has none (a bare container) is no reason

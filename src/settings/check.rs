@@ -14,6 +14,7 @@ pub(super) fn faults(settings: &Settings) -> Vec<String> {
     bounds(settings, &mut faults);
     routing(settings, &mut faults);
     urls(settings, &mut faults);
+    faults.extend(settings.store.faults());
     if let Err(fault) = auth_profiles(settings) {
         faults.push(fault);
     }
@@ -148,7 +149,8 @@ fn routing(settings: &Settings, faults: &mut Vec<String>) {
 }
 
 fn urls(settings: &Settings, faults: &mut Vec<String>) {
-    for (key, secret) in [("redis.url", Some(&settings.redis.url)), ("store.url", settings.store.url.as_ref())] {
+    let own = settings.store.redis_url();
+    for (key, secret) in [("redis.url", Some(&settings.redis.url)), ("store.url", own)] {
         let address = secret.map(|url| url.expose_secret().to_owned()).unwrap_or("redis://localhost".into());
         let scheme = address.split_once("://").map(|(scheme, rest)| (scheme.split('+').next().unwrap_or(""), rest));
         if !matches!(scheme, Some(("redis" | "rediss", rest)) if !rest.is_empty()) {

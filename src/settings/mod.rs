@@ -6,6 +6,7 @@ mod raw;
 mod routing;
 mod secret;
 mod sections;
+mod store;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,9 @@ pub use secret::Secret;
 pub use sections::{
     AuthProfile, Breaker, Egress, Http, Intake, Intent, ListIntake, Llm, LlmModel, LogFormat, Network, Orchestrator,
     Patch, Pipeline, PopSide, Price, Provider, Queue, Redis, ResultKind, Results, Retry, RunPatchMode, Service,
-    Settings, Store, StoreBackend, TaintedEffects, Telemetry, Tiers, Worker, WorkflowPatchMode,
+    Settings, TaintedEffects, Telemetry, Tiers, Worker, WorkflowPatchMode,
 };
+pub use store::{ArtifactPlace, S3, Store, StoreBackend};
 pub use tenants::{HttpToken, Quota, Quotas, Role};
 
 /// Everything that is wrong with the configuration, one line each, naming the key.

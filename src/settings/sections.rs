@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     routing::{Embeddings, Routing},
     secret::Secret,
+    store::Store,
     tenants::{HttpToken, Quotas},
 };
 
@@ -412,25 +413,6 @@ section! {
         tainted_effects: TaintedEffects = TaintedEffects::Approve,
         /// What each `workflow_owner` may start over HTTP.
         quotas: Quotas = Quotas::default(),
-    }
-}
-
-/// Where artifacts, sessions and vectors are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StoreBackend {
-    /// In the process; gone with it.
-    Memory,
-    /// In Redis, beside the queue.
-    Redis,
-}
-
-section! {
-    /// The store.
-    Store {
-        backend: StoreBackend = StoreBackend::Redis,
-        url: Option<Secret> = None,
-        memory_max_bytes: usize = 512 << 20,
     }
 }
 

@@ -1,14 +1,20 @@
-//! What outlives a job: artifacts, journals, sessions, pipelines that worked.
+//! What outlives a job: artifacts, journals, sessions, pipelines that worked, records of ended jobs.
 //!
 //! A driver offers a handful of operations on keys; everything typed is written once, on top of them.
 
 mod artifacts;
+mod blobs;
 mod bucket;
 mod epoch;
 mod holds;
 mod journal;
 mod loans;
 mod memory;
+mod outbox;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod recorder;
+mod records;
 mod redis;
 mod runs;
 mod series;
@@ -22,11 +28,19 @@ use sha2::{Digest, Sha256};
 
 use crate::job::{ErrorCode, JobError};
 
-pub use artifacts::Artifacts;
+pub use artifacts::{Artifacts, ContentHash};
+#[cfg(feature = "object-store")]
+pub use blobs::S3Blobs;
+pub use blobs::{Blobs, FileBlobs, StoreBlobs};
 pub use bucket::{Draw, Place, Visit};
 pub use holds::{Held, Hold};
 pub use journal::{Before, Elapsed, Journal};
 pub use memory::MemoryStore;
+pub use outbox::{Noted, Outbox};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresRecords;
+pub use recorder::{Keeping, Recorder, Scribe};
+pub use records::{Query, Record, Recorded, Records};
 pub use redis::RedisStore;
 pub use runs::{Run, Runs};
 pub use series::{Minute, Series};
@@ -111,9 +125,9 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a value, in place of an earlier one.
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
 
-    /// Writes a large value at a key that nobody else knows yet. It may go in pieces, so that no second copy of it
-    /// is made on the way; it is whole when this returns.
-    async fn put_new(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+    /// Writes a large value, in place of an earlier one. It may go in pieces, so that no second copy of it is made
+    /// on the way; no reader sees a part of it.
+    async fn put_large(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
         self.put(key, value, ttl).await
     }
 

@@ -20,11 +20,11 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store at `store.url`, or at `redis.url` where that is not set. Nothing is dialled before the first use;
-    /// only an address that cannot be read is refused.
+    /// A store at `store.url`, or at `redis.url` where that is not set or names another kind of store. Nothing is
+    /// dialled before the first use; only an address that cannot be read is refused.
     pub fn connect(settings: &Settings) -> Result<Arc<Self>, StoreError> {
         let mut redis = settings.redis.clone();
-        let own = settings.store.url.clone();
+        let own = settings.store.redis_url().cloned();
         let name = if own.is_some() { "store.url" } else { "redis.url" };
         redis.url = own.unwrap_or(redis.url);
         let link = Link::to(&redis).map_err(|e| StoreError::refused(e.0.replace("redis.url", name)))?;
@@ -35,12 +35,18 @@ impl RedisStore {
         format!("{}:{key}", self.prefix)
     }
 
+    /// Writes a value in pieces under a name of its own, and then gives it its key.
     async fn put_pieces(&self, key: &str, value: &Bytes, ttl: Duration) -> Result<(), StoreError> {
-        let mut written = value.len().min(PIECE_BYTES);
-        self.put(key, value.slice(..written), ttl).await?;
-        for piece in value[written..].chunks(PIECE_BYTES) {
+        let key = self.key(key);
+        // The braces keep both names in one cluster slot. What a death leaves behind ends by itself.
+        let draft = format!("{{{key}}}:{}", uuid::Uuid::now_v7());
+        let first = value.len().min(PIECE_BYTES);
+        let set = cmd("SET").arg(&draft).arg(&value[..first]).arg("PX").arg(millis(ttl)).take();
+        self.ask::<()>(set).await?;
+        let mut written = first;
+        for piece in value[first..].chunks(PIECE_BYTES) {
             // Sent once: a second time it would stand there twice.
-            let append = cmd("APPEND").arg(self.key(key)).arg(piece).take();
+            let append = cmd("APPEND").arg(&draft).arg(piece).take();
             let length: usize = read(self.link.run(&[append]).await.map_err(failed)?.pop())?;
             written += piece.len();
             if length != written {
@@ -49,11 +55,11 @@ impl RedisStore {
                 )));
             }
         }
-        Ok(())
+        read(self.link.run(&[cmd("RENAME").arg(&draft).arg(&key).take()]).await.map_err(failed)?.pop())
     }
 
     /// A call of a script on several keys of one thing, which share a cluster slot.
-    fn on(&self, script: &str, key: &str, parts: &[&str]) -> Cmd {
+    pub(super) fn on(&self, script: &str, key: &str, parts: &[&str]) -> Cmd {
         let mut call = cmd("EVAL");
         call.arg(script).arg(parts.len());
         for part in parts {
@@ -67,7 +73,7 @@ impl RedisStore {
     }
 
     /// One command that may be sent twice: the first connection may have died unnoticed.
-    async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
         let mut answers = self.link.run(std::slice::from_ref(&command)).await;
         if answers.as_ref().is_err_and(RedisError::is_io_error) {
             answers = self.link.run(&[command]).await;
@@ -111,13 +117,15 @@ impl Store for RedisStore {
         self.ask(cmd("SET").arg(self.key(key)).arg(&value[..]).arg("PX").arg(millis(ttl)).take()).await
     }
 
-    async fn put_new(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
-        let written = self.put_pieces(key, &value, ttl).await;
-        if written.is_ok() || value.len() <= PIECE_BYTES {
-            return written;
+    async fn put_large(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        if value.len() <= PIECE_BYTES {
+            return self.put(key, value, ttl).await;
         }
-        // The connection may have died in the middle, or a failover lost the beginning: once more from there.
-        self.put_pieces(key, &value, ttl).await
+        match self.put_pieces(key, &value, ttl).await {
+            // The connection may have died in the middle, or a failover lost the beginning: once more from there.
+            Err(_) => self.put_pieces(key, &value, ttl).await,
+            written => written,
+        }
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {

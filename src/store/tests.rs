@@ -32,7 +32,7 @@ async fn artifacts_are_found_by_reference_and_by_bare_id() {
     let artifacts = Artifacts::new(MemoryStore::new(100), HOUR);
     let reference = artifacts.put(Bytes::from_static(b"[1]")).await.unwrap();
     assert_eq!(artifacts.get(&reference).await.unwrap().unwrap(), "[1]");
-    assert_eq!(artifacts.get(reference.strip_prefix("artifact://").unwrap()).await.unwrap().unwrap(), "[1]");
+    assert_eq!(artifacts.get(reference.strip_prefix("cas://").unwrap()).await.unwrap().unwrap(), "[1]");
     assert_eq!(artifacts.get("artifact://nobody").await.unwrap(), None);
 }
 

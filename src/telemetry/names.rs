@@ -30,6 +30,10 @@ pub const REDIS_ROUNDTRIP_SECONDS: &str = "agent_runner_redis_roundtrip_seconds"
 pub const DEAD_LETTERS_TOTAL: &str = "agent_runner_dead_letters_total";
 /// Jobs taken back from workers that died.
 pub const RECLAIMED_TOTAL: &str = "agent_runner_reclaimed_total";
+/// Records of ended jobs for the database of `store.backend: postgres`. Label `outcome`: `written`, `refused`, `expired`, `delayed`.
+pub const RECORDS_TOTAL: &str = "agent_runner_records_total";
+/// Ended or running jobs that have no record yet, over the fleet.
+pub const RECORDS_OWED: &str = "agent_runner_records_owed";
 /// Deliveries whose result stood already.
 pub const DUPLICATES_TOTAL: &str = "agent_runner_duplicates_total";
 /// Requests sent to a model. Labels `model`, `outcome`: `ok` or an error code.
@@ -177,5 +181,7 @@ pub const ALL: &[Metric] = &[
     metric(TIER_COST_USD_TOTAL, Kind::Gauge, "dollars spent by tier since the start"),
     metric(TOOL_CALLS_TOTAL, Kind::Counter, "tool calls"),
     metric(HTTP_REQUESTS_TOTAL, Kind::Counter, "HTTP requests answered"),
+    metric(RECORDS_TOTAL, Kind::Counter, "records of ended jobs for PostgreSQL, by outcome"),
+    metric(RECORDS_OWED, Kind::Gauge, "jobs without a record in PostgreSQL yet"),
     metric(BUILD_INFO, Kind::Gauge, "always 1; the version is the label"),
 ];

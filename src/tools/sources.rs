@@ -87,10 +87,12 @@ impl Sources {
 
 impl Sources {
     async fn stored(&self, reference: &str, owner: Option<&Owner>) -> Result<Option<Bytes>, StoreError> {
-        if owner.is_some() && Artifacts::owner_of(self.artifacts.store(), reference).await?.as_ref() != owner {
-            return self.artifacts.foreign(reference).await;
+        match owner {
+            Some(owner) if !Artifacts::is_of(self.artifacts.store(), reference, owner).await? => {
+                self.artifacts.foreign(reference).await
+            }
+            _ => self.artifacts.get(reference).await,
         }
-        self.artifacts.get(reference).await
     }
 }
 
@@ -177,11 +179,11 @@ mod tests {
         let (sources, artifacts) = sources();
         let sources = sources.keep_apart(true);
         let owned = artifacts.put_for(Owner::of("ann b").as_ref(), Bytes::from_static(b"[1]")).await.unwrap();
-        let nobodys = artifacts.put(Bytes::from_static(b"[1]")).await.unwrap();
+        let nobodys = artifacts.put(Bytes::from_static(b"[2]")).await.unwrap();
         let mut found = Vec::new();
         for owner in ["ann b", "bob", ""] {
             let job = job(&format!(r#""workflow_owner":"{owner}""#));
-            let disguised = owned.replace("artifact://", "cas://");
+            let disguised = owned.replace("cas://", "");
             for reference in [&owned, &disguised, &nobodys] {
                 found.push(sources.rows(reference, &job).await.is_ok());
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::attempt::Notes;
 use crate::{
-    job::{Event, EventKind, Job, JobError, JobId, JobResult, Lane, Metadata, Rejected, Spend, Status},
+    job::{ErrorCode, Event, EventKind, Job, JobError, JobId, JobResult, Lane, Metadata, Rejected, Spend, Status},
     lanes::LaneEnd,
     settings::limits,
 };
@@ -67,6 +67,18 @@ pub(super) fn rejection(job_id: JobId, rejected: &Rejected, times: Times) -> Job
     document
 }
 
+/// The end of a job whose result is too large to be kept anywhere.
+#[must_use]
+pub(super) fn too_large(document: JobResult, size: usize, most: usize) -> JobResult {
+    let error = JobError::new(
+        ErrorCode::LimitExceeded,
+        format!(
+            "the result has {size} bytes, store.artifact_max_bytes allows {most}: let the plan select fewer rows or columns"
+        ),
+    );
+    JobResult { status: Status::Failed, error: Some(error), result: None, result_preview: None, ..document }
+}
+
 /// The event that closes a job's stream.
 #[must_use]
 pub(super) fn closing_event(result: &JobResult) -> Event {
@@ -119,7 +131,7 @@ fn metadata(spend: Spend, times: Times) -> Metadata {
 }
 
 fn status_of(error: &JobError) -> Status {
-    if error.code == crate::job::ErrorCode::Cancelled { Status::Cancelled } else { Status::Failed }
+    if error.code == ErrorCode::Cancelled { Status::Cancelled } else { Status::Failed }
 }
 
 fn lane_of(intent: crate::job::IntentKind) -> Option<Lane> {

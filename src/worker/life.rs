@@ -29,6 +29,7 @@ use crate::{
 pub(super) async fn live(runner: Arc<Runner>, queue: SharedQueue, lease: Lease, hand_back: CancellationToken) {
     let again = lease.delivery.attempt > 1 || lease.delivery.crashes > 0;
     let journal = lease.delivery.job.as_ref().ok().map(|job| runner.journal(job).of_delivery(lease.claim(), again));
+    let noted = runner.note(&lease.delivery).await;
     let end = tokio::select! {
         biased;
         () = hand_back.cancelled() => Some(End::HandBack),
@@ -36,10 +37,15 @@ pub(super) async fn live(runner: Arc<Runner>, queue: SharedQueue, lease: Lease, 
     };
     // Without an end the lease was lost: whoever has it now answers.
     let Some(end) = end else { return };
+    let noted = runner.noted(&lease, &end, noted).await;
     let delivery = &lease.delivery;
     let (job_id, attempt) = (delivery.job.as_ref().ok().map(|job| job.job_id.clone()), delivery.attempt);
     let journal = journal.filter(|_| matches!(end, End::Result { .. }));
-    match lease.finish(end).await {
+    let finished = lease.finish(end).await;
+    if let (Ok(Finished::Done | Finished::Superseded), Some(noted)) = (&finished, noted) {
+        runner.record(noted);
+    }
+    match finished {
         // Only now: until the result stands a redelivered job goes on from its journal.
         Ok(Finished::Done) => {
             if let Some(journal) = journal {

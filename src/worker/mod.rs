@@ -8,6 +8,7 @@ mod deferral;
 mod life;
 mod pool;
 mod promote;
+mod record;
 mod retry;
 mod session;
 mod tally;
@@ -29,7 +30,7 @@ use crate::{
     llm::ChatModel,
     planner::Planner,
     settings::Settings,
-    store::{Artifacts, Journal, SharedStore},
+    store::{Artifacts, Journal, Recorder, SharedStore},
     tools::{ExecutePipeline, PatchWorkflow, Sources},
 };
 
@@ -53,6 +54,8 @@ pub struct Runner {
     pub store: SharedStore,
     /// Results behind references.
     pub artifacts: Artifacts,
+    /// Notes jobs that are to have a record in another database, where there is one.
+    pub recorder: Option<Recorder>,
     /// Counts what ended, for the charts.
     pub tally: Tally,
 }
@@ -134,6 +137,10 @@ impl Runner {
     /// Gives a result its reference; one too large for the result document is kept as an artifact.
     async fn keep_large(&self, job: &Job, mut document: JobResult) -> Result<JobResult, JobError> {
         let Some(result) = &document.result else { return Ok(document) };
+        if result.len() > self.artifacts.max_bytes() {
+            let (size, most) = (result.len(), self.artifacts.max_bytes());
+            return Ok(conclude::too_large(document, size, most));
+        }
         document.result_ref = Some(if result.len() > self.settings.results.inline_max_bytes {
             let bytes: Bytes = result.bytes().clone();
             let kept = self.artifacts.put_for(job.owner().as_ref(), bytes).await;

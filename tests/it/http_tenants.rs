@@ -154,7 +154,7 @@ async fn what_is_somebody_elses_is_not_there() {
     house.end(failed("1", true)).await;
     let artifacts = Artifacts::new(house.store.clone(), std::time::Duration::from_secs(60));
     let kept = artifacts.put_for(agent_runner::job::Owner::of("Ann & Co").as_ref(), Bytes::from_static(b"[7]")).await;
-    let kept = kept.unwrap().replace("artifact://", "");
+    let kept = kept.unwrap().replace("cas://", "");
     assert_eq!(house.get("ann", &format!("/v1/artifacts/{kept}")).await.json(), json!([7]));
     let route = house.ask("ann", "POST", "/v1/agents/route", r#"{"prompt":"review my pull request"}"#).await.json();
     let execution = route["execution_id"].as_str().unwrap();

@@ -62,7 +62,11 @@ mod replay;
 mod routing;
 mod sessions;
 mod ssrf;
+mod store_blobs;
 mod store_conformance;
+mod store_outbox;
+#[cfg(feature = "postgres")]
+mod store_records;
 mod support;
 mod taint;
 mod tidy;

@@ -9,10 +9,14 @@ pub mod mcp;
 pub mod model;
 pub mod orchestrator;
 pub mod patches;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub(crate) mod proxy;
 pub mod qdrant;
 pub(crate) mod redis;
 pub mod rig;
+#[cfg(feature = "object-store")]
+pub mod s3;
 pub mod service;
 pub mod site;
 pub(crate) mod stage;

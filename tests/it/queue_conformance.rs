@@ -321,7 +321,7 @@ async fn dead_letters_are_retried_and_discarded(rig: Rig) {
     finish(lease, done("2")).await;
     assert_eq!(rig.result("b").await.as_deref(), Some("2"));
     assert_eq!(all().await, 2);
-    assert_eq!(rig.queue.discard_dead(Some(&job("a"))).await.unwrap(), 1);
+    assert_eq!(rig.queue.discard_dead(Some(&[job("a")])).await.unwrap(), 1);
     assert_eq!(rig.queue.discard_dead(None).await.unwrap(), 1);
     assert_eq!(all().await, 0);
 }
@@ -400,7 +400,7 @@ async fn numbers_and_lists_tell_what_is_there(rig: Rig) {
         let queue = rig.queue.clone();
         async move {
             let mut ids: Vec<String> = queue
-                .jobs(&JobFilter { state, limit: 10 })
+                .jobs(&JobFilter { state, limit: 10, ..JobFilter::default() })
                 .await
                 .unwrap()
                 .into_iter()
@@ -414,7 +414,7 @@ async fn numbers_and_lists_tell_what_is_there(rig: Rig) {
     assert_eq!(list(Some(JobState::Queued)).await, "c d");
     assert_eq!(list(Some(JobState::Completed)).await, "a");
     assert_eq!(list(Some(JobState::Running)).await, "b");
-    assert_eq!(rig.queue.jobs(&JobFilter { state: None, limit: 2 }).await.unwrap().len(), 2);
+    assert_eq!(rig.queue.jobs(&JobFilter { limit: 2, ..JobFilter::default() }).await.unwrap().len(), 2);
     rig.queue.ping().await.unwrap();
     rig.queue.close().await;
 }

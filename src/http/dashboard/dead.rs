@@ -34,6 +34,8 @@ struct Dead {
     nav: &'static str,
     letters: Vec<Letter>,
     total: u64,
+    /// What was done just now.
+    done: Option<String>,
     /// Where the page before and the next begin, where there are such.
     newer: Option<usize>,
     older: Option<usize>,
@@ -67,7 +69,20 @@ pub(super) async fn list(State(app): State<App>, query: Query) -> Result<Page<im
     let total = in_time(app.queue.stats()).await?.dead;
     let older = (found.len() == PAGE).then_some(offset + PAGE);
     let newer = (offset > 0).then(|| offset.saturating_sub(PAGE));
-    Ok(Page(Dead { nav: "dead", letters: found.into_iter().map(letter).collect(), total, newer, older }))
+    let done = done(query.number("retried", 0, u64::MAX)?, query.number("discarded", 0, u64::MAX)?);
+    Ok(Page(Dead { nav: "dead", letters: found.into_iter().map(letter).collect(), total, done, newer, older }))
+}
+
+/// What the form before this page did, in a sentence.
+fn done(retried: Option<u64>, discarded: Option<u64>) -> Option<String> {
+    let (letters, what) = retried
+        .map(|letters| (letters, "back in the queue"))
+        .or_else(|| discarded.map(|letters| (letters, "gone for good")))?;
+    Some(match letters {
+        0 => "Nothing was chosen, or it was dealt with already.".to_owned(),
+        1 => format!("One letter is {what}."),
+        _ => format!("{letters} letters are {what}."),
+    })
 }
 
 /// `POST /ui/dead`: `action` is `retry` or `discard`, `id` as often as there are letters to do it to.
@@ -79,13 +94,14 @@ pub(super) async fn act(State(app): State<App>, headers: HeaderMap, body: Body) 
         _ => return Err(Problem::bad_request("`action` must be retry or discard").into()),
     };
     let ids: Vec<JobId> = form.all("id").filter_map(|id| JobId::parse(id).ok()).collect();
-    for id in &ids {
-        if discard {
-            app.queue.discard_dead(Some(id)).await?;
-        } else {
-            app.queue.retry_dead(id).await?;
+    let mut letters = 0;
+    if discard {
+        letters = app.queue.discard_dead(Some(&ids)).await?;
+    } else {
+        for id in &ids {
+            letters += u64::from(app.queue.retry_dead(id).await?);
         }
     }
-    tracing::info!(letters = ids.len(), discard, "dead letters were dealt with on the dashboard");
-    Ok(back_to("/ui/dead"))
+    tracing::info!(letters, discard, "dead letters were dealt with on the dashboard");
+    Ok(back_to(&format!("/ui/dead?{}={letters}", if discard { "discarded" } else { "retried" })))
 }

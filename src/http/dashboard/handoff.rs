@@ -9,7 +9,13 @@ use super::{
     page::{Fault, Page, duration},
     shown::pretty,
 };
-use crate::{agents::TrailEntry, job::JobId};
+use crate::{
+    agents::{AgentSummary, TrailEntry, listing},
+    job::JobId,
+};
+
+/// Nodes of the network: whoever was there comes first, then whom they could have handed over to.
+const NODES: usize = 40;
 
 struct Entry {
     at: String,
@@ -38,7 +44,8 @@ pub(super) async fn show(State(app): State<App>, PathText(id): PathText) -> Resu
     if trail.is_empty() {
         return Err(Problem::not_found("no handoff has this id: there was none, or its trail is no longer kept").into());
     }
-    Ok(Page(Handoff { nav: "agents", id, graph: way(&trail), entries: trail.iter().map(entry).collect() }))
+    let agents = listing(&app.agents.registry.current()).agents;
+    Ok(Page(Handoff { nav: "agents", id, graph: way(&trail, &agents), entries: trail.iter().map(entry).collect() }))
 }
 
 fn entry(entry: &TrailEntry) -> Entry {
@@ -71,28 +78,52 @@ fn entry(entry: &TrailEntry) -> Entry {
     }
 }
 
-/// Who handed over to whom, each arrow with how often.
-fn way(trail: &[TrailEntry]) -> Option<Graph> {
-    let mut steps: Vec<(String, String, usize)> = Vec::new();
+/// The network around those who were there: who could have handed over to whom, and who did, how often.
+fn way(trail: &[TrailEntry], agents: &[AgentSummary]) -> Option<Graph> {
+    let mut steps: Vec<(&str, &str, usize)> = Vec::new();
     for entry in trail {
         if let (Some(from), Some(to)) = (&entry.from, &entry.to) {
             match steps.iter_mut().find(|(a, b, _)| a == from && b == to) {
                 Some((.., times)) => *times += 1,
-                None => steps.push((from.clone(), to.clone(), 1)),
+                None => steps.push((from, to, 1)),
             }
         }
     }
-    let mut ids: Vec<&String> = Vec::new();
-    for id in steps.iter().flat_map(|(from, to, _)| [from, to]) {
-        if !ids.contains(&id) {
+    let there = trail.iter().flat_map(|entry| [&entry.from, &entry.to, &entry.agent_id]).flatten();
+    let mut ids: Vec<&str> = Vec::new();
+    let mut add = |id| {
+        if !ids.contains(&id) && ids.len() < NODES {
             ids.push(id);
         }
+    };
+    there.for_each(|id| add(id.as_str()));
+    let known = |id: &str| agents.iter().find(|agent| agent.id == id);
+    let reach = |id: &str| known(id).map(|agent| agent.handoffs.as_slice()).unwrap_or_default();
+    for id in trail.iter().filter_map(|entry| entry.agent_id.as_deref()) {
+        reach(id).iter().for_each(|to| add(to.as_str()));
     }
-    let nodes = ids.iter().map(|id| Node { id: (*id).clone(), kind: String::new(), class: "" }).collect();
-    let label = |times: usize| if times > 1 { format!("{times}×") } else { String::new() };
-    let edges: Vec<Edge> = steps
-        .iter()
-        .map(|(from, to, times)| Edge { from: from.clone(), to: to.clone(), label: label(*times), class: "" })
-        .collect();
-    draw("The way it took", nodes, &edges)
+    let edge = |from: &str, to: &str, label: String, class| Edge { from: from.into(), to: to.into(), label, class };
+    let mut edges: Vec<Edge> =
+        steps.iter().map(|(from, to, times)| edge(from, to, format!("{times}×"), "taken")).collect();
+    for from in &ids {
+        let idle = |to: &&String| !steps.iter().any(|(a, b, _)| a == from && b == to);
+        edges.extend(reach(from).iter().filter(idle).map(|to| edge(from, to, String::new(), "")));
+    }
+    if ids.len() < 2 {
+        return None;
+    }
+    draw("The network and the way it took", ids.iter().map(|id| node(id, trail)).collect(), &edges)
+}
+
+/// An agent with what it used.
+fn node(id: &str, trail: &[TrailEntry]) -> Node {
+    let own = || trail.iter().filter(|entry| entry.agent_id.as_deref() == Some(id));
+    let there = own().next().is_some() || trail.iter().any(|entry| entry.to.as_deref() == Some(id));
+    let tokens: u64 = own().filter_map(|entry| entry.tokens).map(|tokens| tokens.total()).sum();
+    let kind = match (there, tokens) {
+        (false, _) => "not asked".to_owned(),
+        (true, 0) => String::new(),
+        (true, tokens) => format!("{tokens} tokens"),
+    };
+    Node { id: id.to_owned(), kind, class: if there { "taken" } else { "" } }
 }

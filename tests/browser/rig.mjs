@@ -81,6 +81,7 @@ export async function start(settings = {}) {
     async open(path, options = {}) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
       const page = await context.newPage();
+      page.setDefaultTimeout(20_000);
       const complaints = [];
       page.on("console", (message) => {
         if (["error", "warning"].includes(message.type())) complaints.push(`console: ${message.text()}`);

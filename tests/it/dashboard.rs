@@ -89,6 +89,8 @@ async fn every_page_is_html_that_loads_nothing_from_elsewhere() {
         assert!(answer.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"), "{path}");
         let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+        // A browser would send forms with `Origin: null` otherwise, and be refused.
+        assert_eq!(answer.headers[header::REFERRER_POLICY], "same-origin", "{path}");
         let text = answer.text();
         for foreign in ["src=\"http", "href=\"http", "style=", "onclick", "<style"] {
             assert!(!text.contains(foreign), "{path}: {foreign}");

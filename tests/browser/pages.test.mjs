@@ -181,7 +181,7 @@ test("a handoff is a timeline and a network with its traffic", async () => {
   await page.getByRole("link", { name: /^Trail/ }).click();
   const kinds = await texts(page, ".trail > li > p:first-child strong");
   assert.deepEqual(kinds, ["transfer", "execute"]);
-  assert.match((await texts(page, ".trail")).join(), /from triage\s+to billing\s+decision: transferred\s+double charge/);
+  assert.match((await texts(page, ".trail")).join(), /from triage · to billing · decision: transferred · tokens 1280\s+double charge/);
   const drawing = page.getByRole("img", { name: /^The network and the way it took: triage \(taken\), billing \(taken\), technical, sales; triage to billing \(1×\) \(taken\)/ });
   assert.deepEqual(await drawing.locator("text.label").allInnerTexts(), ["1×"]);
   assert.equal(await drawing.locator(".arrow.taken").count(), 1);
@@ -189,6 +189,7 @@ test("a handoff is a timeline and a network with its traffic", async () => {
   await page.goto(`${rig.url}/ui/agents`);
   await page.locator("tr", { hasText: "tiers" }).getByRole("link").click();
   assert.match((await texts(page, ".trail")).join(), /escalate/);
+  await page.getByRole("img", { name: "tier-1 (taken), tier-2 (taken); tier-1 to tier-2 (1×) (taken)" }).waitFor();
   await page.finish();
 });
 

@@ -9,8 +9,9 @@ import { end, freePort, startModel, startBusy, startOrchestrator, startRedis, un
 
 const root = resolve(import.meta.dirname, "../..");
 const target = resolve(root, "target/browser");
-const { chromium } = createRequire(`${target}/`)("playwright-core");
+export const { chromium } = createRequire(`${target}/`)("playwright-core");
 export const program = process.env.AGENT_RUNNER ?? resolve(root, "target/debug/agent-runner");
+export const launch = { executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] };
 export const shots = resolve(target, "screenshots");
 
 export const workflow = {
@@ -49,7 +50,7 @@ export async function start(settings = {}) {
   await until("the program", async () => (await fetch(`${url}/health/ready`)).ok).catch((error) => {
     throw new Error(`${error.message}:\n${Buffer.concat(said)}`);
   });
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+  const browser = await chromium.launch(launch);
   return {
     url, redis, model, browser, busy: busy.url,
     async stop() {

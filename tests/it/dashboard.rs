@@ -183,7 +183,10 @@ async fn forms_do_what_their_buttons_say_and_lead_back() {
     desk.ended("gone", "p", failed("1", true)).await;
     assert!(desk.text("/ui/dead").await.contains("2 in all"));
     let done = desk.post("/ui/dead", "action=discard&id=gone").await;
-    assert_eq!((done.status, &done.headers[header::LOCATION]), (StatusCode::SEE_OTHER, &"/ui/dead?discarded=1".parse().unwrap()));
+    assert_eq!(
+        (done.status, &done.headers[header::LOCATION]),
+        (StatusCode::SEE_OTHER, &"/ui/dead?discarded=1".parse().unwrap())
+    );
     desk.post("/ui/dead", "action=retry&id=dead").await;
     assert_eq!(desk.queue.stats().await.unwrap().dead, 0);
     assert_eq!(desk.state("dead").await, JobState::Queued);

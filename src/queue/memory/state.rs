@@ -386,10 +386,8 @@ impl State {
 
     pub(super) fn views(&self, filter: &JobFilter) -> Vec<JobView> {
         let all = self.live.keys().chain(self.ended.keys());
-        let mut views: Vec<JobView> = all
-            .filter_map(|id| self.view(id, false))
-            .filter(|view| filter.takes(view))
-            .collect();
+        let mut views: Vec<JobView> =
+            all.filter_map(|id| self.view(id, false)).filter(|view| filter.takes(view)).collect();
         views.sort_by(|a, b| b.created_at.cmp(&a.created_at));
         views.truncate(filter.limit);
         views

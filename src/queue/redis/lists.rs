@@ -86,12 +86,7 @@ impl Core {
     }
 
     /// Ids from a list of every intake in turn, each once, so that each is as recent as its place.
-    async fn ids(
-        &self,
-        list: impl Fn(&Intake) -> &String,
-        from: isize,
-        to: isize,
-    ) -> Result<Vec<JobId>, QueueError> {
+    async fn ids(&self, list: impl Fn(&Intake) -> &String, from: isize, to: isize) -> Result<Vec<JobId>, QueueError> {
         let ask = |keys: &Intake| cmd("LRANGE").arg(list(keys)).arg(from).arg(to).take();
         let asks: Vec<_> = self.names.intakes.iter().map(ask).collect();
         let mut lists = Vec::new();

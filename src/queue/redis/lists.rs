@@ -13,6 +13,8 @@ use crate::{
 
 /// Jobs looked up in one go.
 const PAGE: usize = 200;
+/// The fewest.
+const FEW: usize = 20;
 /// Jobs looked at for one list.
 const LOOKED: usize = 2_000;
 /// Jobs that failed, and jobs that were cancelled, of which each intake keeps the ids: the longest list there is.
@@ -41,8 +43,7 @@ impl Core {
         if filter.text.is_empty() {
             return self.latest(|keys| &keys.recent, filter).await;
         }
-        let mut ids = self.ids(|keys| &keys.recent, 0, -1).await?;
-        ids.retain(|id| id.as_str().contains(&filter.text));
+        let ids = self.ids(|keys| &keys.recent, (0, -1), &filter.text).await?;
         let mut found = self.pick(&ids, filter).await?;
         if found.len() < filter.limit && filter.state.is_none() {
             let named: HashSet<JobId> = found.iter().map(|view| view.job_id.clone()).collect();
@@ -59,11 +60,15 @@ impl Core {
         filter: &JobFilter,
     ) -> Result<Vec<JobView>, QueueError> {
         let (mut seen, mut found) = (HashSet::new(), Vec::new());
-        for from in (0..LOOKED as isize).step_by(PAGE) {
-            let mut ids = self.ids(list, from, from + PAGE as isize - 1).await?;
+        // Where most are wanted, the first look takes no more than it needs.
+        let dense = filter.lane.is_none() && filter.text.is_empty();
+        let (mut from, mut page) = (0, if dense { filter.limit.clamp(FEW, PAGE) } else { PAGE });
+        while from < LOOKED {
+            let mut ids = self.ids(list, (from as isize, (from + page) as isize - 1), "").await?;
             if ids.is_empty() {
                 break;
             }
+            (from, page) = (from + page, PAGE);
             ids.retain(|id| seen.insert(id.clone()));
             found.extend(self.pick(&ids, filter).await?);
             if found.len() >= filter.limit {
@@ -85,13 +90,19 @@ impl Core {
         Ok(found)
     }
 
-    /// Ids from a list of every intake in turn, each once, so that each is as recent as its place.
-    async fn ids(&self, list: impl Fn(&Intake) -> &String, from: isize, to: isize) -> Result<Vec<JobId>, QueueError> {
+    /// Ids that hold a text, from a list of every intake in turn, each once, so that each is as recent as its place.
+    async fn ids(
+        &self,
+        list: impl Fn(&Intake) -> &String,
+        (from, to): (isize, isize),
+        text: &str,
+    ) -> Result<Vec<JobId>, QueueError> {
         let ask = |keys: &Intake| cmd("LRANGE").arg(list(keys)).arg(from).arg(to).take();
         let asks: Vec<_> = self.names.intakes.iter().map(ask).collect();
         let mut lists = Vec::new();
         for answer in self.work.run(&asks).await? {
-            let ids: Vec<String> = read(Some(answer))?;
+            let mut ids: Vec<String> = read(Some(answer))?;
+            ids.retain(|id| id.contains(text));
             lists.push(ids.into_iter());
         }
         let mut seen = HashSet::new();

@@ -10,7 +10,7 @@ import { end, freePort, startModel, startBusy, startOrchestrator, startRedis, un
 const root = resolve(import.meta.dirname, "../..");
 const target = resolve(root, "target/browser");
 export const { chromium } = createRequire(`${target}/`)("playwright-core");
-export const program = process.env.AGENT_RUNNER ?? resolve(root, "target/debug/agent-runner");
+export const program = resolve(process.env.AGENT_RUNNER ?? resolve(root, "target/debug/agent-runner"));
 export const launch = { executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] };
 export const shots = resolve(target, "screenshots");
 

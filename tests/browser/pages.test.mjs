@@ -183,7 +183,7 @@ test("a handoff is a timeline and a network with its traffic", async () => {
   assert.deepEqual(kinds, ["transfer", "execute"]);
   assert.match((await texts(page, ".trail")).join(), /from triage · to billing · decision: transferred · tokens 1280\s+double charge/);
   const drawing = page.getByRole("img", { name: /^The network and the way it took: triage \(taken\), billing \(taken\), technical, sales; triage to billing \(1×\) \(taken\)/ });
-  assert.deepEqual(await drawing.locator("text.label").allInnerTexts(), ["1×"]);
+  assert.deepEqual(await drawing.locator("text.label").allTextContents(), ["1×"]);
   assert.equal(await drawing.locator(".arrow.taken").count(), 1);
   assert.ok(await drawing.locator(".arrow:not(.taken)").count() >= 3);
   await page.goto(`${rig.url}/ui/agents`);

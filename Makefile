@@ -1,11 +1,19 @@
 # Everything a developer runs. `make test` obtains what the tests need.
-.PHONY: build test chaos test-stores test-local mcp-conformance bench fuzz audit sbom lint fmt needs
+.PHONY: build test test-browser test-stores test-local bench-dashboard chaos mcp-conformance bench fuzz audit sbom lint fmt needs
 
 build:
 	cargo build --locked --release
 
 test: needs
 	cargo test --locked
+
+# The dashboard in headless Chromium, which is obtained where it is missing. Screenshots: target/browser/screenshots.
+test-browser:
+	./scripts/browser-tests.sh
+
+# What pages, lists and /metrics take with JOBS (100000) ended jobs kept, and the time from start to ready.
+bench-dashboard: build
+	node benches/dashboard/run.mjs
 
 # Kills, cuts and failovers in full: half an hour. ROWS="worker-kills cut" runs only those, ROWS="redis-restarts 100" that one with a hundred faults.
 chaos: needs

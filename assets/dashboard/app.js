@@ -2,6 +2,7 @@
 // be undone. Everything is our own; nothing is loaded from elsewhere.
 "use strict";
 
+const NAMES = { agent_id: "agent", tier_level: "tier" };
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
 
 /** "3 min ago" beside the exact time, which stays in the title. */
@@ -42,11 +43,11 @@ function follow(list) {
     const data = JSON.parse(event.data);
     if (name === "token" && tokens) { tokens.append(data.text || ""); return; }
     const item = document.createElement("li"), word = document.createElement("strong"), time = document.createElement("time");
-    word.textContent = name;
+    word.textContent = name.replace("_", " ");
     time.dateTime = data.at || "";
     time.className = "quiet";
     const said = ["agent_id", "tool", "step", "text", "from", "to", "tier_level", "reason"].filter((key) => data[key] != null)
-      .map((key) => (key === "text" ? data[key] : `${key} ${data[key]}`)).join(" · ");
+      .map((key) => (key === "text" ? data[key] : `${(NAMES[key] ?? key)} ${data[key]}`)).join(" · ");
     const text = document.createElement("span");
     text.textContent = ` ${said || (data.error ? data.error.message : "")} `;
     item.append(word, text, time);

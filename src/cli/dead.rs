@@ -74,7 +74,8 @@ async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
             false => Err(Failure::Failed(format!("there is no dead letter of {job_id}"))),
         },
         Command::Discard { job_id, .. } => {
-            let gone = queue.discard_dead(job_id.as_ref()).await.map_err(assemble::queue_failed)?;
+            let gone =
+                queue.discard_dead(job_id.as_ref().map(std::slice::from_ref)).await.map_err(assemble::queue_failed)?;
             match job_id {
                 Some(job_id) if gone == 0 => Err(Failure::Failed(format!("there is no dead letter of {job_id}"))),
                 _ => said(format!("{gone} dead letters are gone")),

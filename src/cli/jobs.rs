@@ -76,7 +76,7 @@ pub(super) async fn run(settings: Settings, command: Command) -> Result<(), Fail
 async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { status, limit, json } => {
-            list(queue, JobFilter { state: status, limit, owner: None }, json).await
+            list(queue, JobFilter { state: status, limit, ..JobFilter::default() }, json).await
         }
         Command::Show { job_id } => {
             let job = queue.job(&job_id).await.map_err(assemble::queue_failed)?.ok_or_else(|| unknown(&job_id))?;

@@ -49,7 +49,13 @@ pub(super) const STATES: [JobState; 7] = [
 /// `GET /v1/jobs`: latest first, without their results.
 pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Json<Value>, Problem> {
     let state = query.get("status").map(state_of).transpose()?;
-    let filter = JobFilter { state, limit: limit(&query)?, owner: access.owner() };
+    let filter = JobFilter {
+        state,
+        lane: query.get("lane").map(str::to_owned),
+        text: query.get("q").unwrap_or_default().to_owned(),
+        limit: limit(&query)?,
+        owner: access.owner(),
+    };
     let mut jobs = in_time(app.queue.jobs(&filter)).await?;
     for job in &mut jobs {
         // A page of results could weigh hundreds of megabytes; the job's own page has its result.

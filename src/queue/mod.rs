@@ -71,7 +71,12 @@ pub trait Queue: Send + Sync + 'static {
     /// large to keep, or its time is over.
     async fn ended_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError>;
 
-    /// Jobs, latest first.
+    /// The job of a message that has not ended, while a worker has it or it waits for its time or for a decision;
+    /// nothing while it is still in line.
+    async fn live_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError>;
+
+    /// Jobs, latest first. Of a queue that remembers many only the latest are looked at, so that a list costs the
+    /// same however many are kept.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, QueueError>;
 
     /// Asks that a job be cancelled, wherever it is.
@@ -118,8 +123,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Puts a dead letter back; false when there is none with that id.
     async fn retry_dead(&self, job_id: &JobId) -> Result<bool, QueueError>;
 
-    /// Throws dead letters away: those of one job, or all. Returns how many.
-    async fn discard_dead(&self, job_id: Option<&JobId>) -> Result<u64, QueueError>;
+    /// Throws dead letters away: those of some jobs, or all. Returns how many.
+    async fn discard_dead(&self, job_ids: Option<&[JobId]>) -> Result<u64, QueueError>;
 
     /// Stops or starts the taking of jobs, for the whole fleet.
     async fn set_paused(&self, paused: bool) -> Result<(), QueueError>;

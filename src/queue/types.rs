@@ -290,6 +290,10 @@ pub struct JobView {
 pub struct JobFilter {
     /// Only those in this state.
     pub state: Option<JobState>,
+    /// Only those that went this way.
+    pub lane: Option<String>,
+    /// Only those with this text in their id or in the message of their error; empty: all.
+    pub text: String,
     /// At most so many.
     pub limit: usize,
     /// Only those of this owner.
@@ -297,10 +301,14 @@ pub struct JobFilter {
 }
 
 impl JobFilter {
-    /// Whether `view` is wanted.
-    pub(super) fn wants(&self, view: &JobView) -> bool {
-        self.state.is_none_or(|state| state == view.state)
-            && self.owner.as_ref().is_none_or(|owner| view.owner.as_ref() == Some(owner))
+    /// Whether a job is wanted.
+    #[must_use]
+    pub fn takes(&self, job: &JobView) -> bool {
+        let said = || job.error.as_ref().and_then(|error| error.get("message")?.as_str()).unwrap_or_default();
+        self.state.is_none_or(|state| state == job.state)
+            && self.lane.as_ref().is_none_or(|lane| job.lane.as_ref() == Some(lane))
+            && self.owner.as_ref().is_none_or(|owner| job.owner.as_ref() == Some(owner))
+            && (self.text.is_empty() || job.job_id.as_str().contains(&self.text) || said().contains(&self.text))
     }
 }
 

@@ -89,6 +89,8 @@ async fn every_page_is_html_that_loads_nothing_from_elsewhere() {
         assert!(answer.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"), "{path}");
         let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+        // A browser would send forms with `Origin: null` otherwise, and be refused.
+        assert_eq!(answer.headers[header::REFERRER_POLICY], "same-origin", "{path}");
         let text = answer.text();
         for foreign in ["src=\"http", "href=\"http", "style=", "onclick", "<style"] {
             assert!(!text.contains(foreign), "{path}: {foreign}");
@@ -143,7 +145,7 @@ async fn a_job_page_shows_what_was_understood_done_and_paid() {
     let text = desk.text("/ui/jobs/a").await;
     for shown in [
         "the cheapest flight",
-        "97 % sure by rules: a superlative",
+        "97 % sure (rules): a superlative",
         "execute_pipeline",
         "9 → 1",
         "<rect x=\"225.0\"",
@@ -151,7 +153,7 @@ async fn a_job_page_shows_what_was_understood_done_and_paid() {
         "$0.012500",
         "900 prompt",
         "two rows had no price",
-        "<th scope=\"col\">airline</th>",
+        "<th scope=\"col\">airline</th><th scope=\"col\" class=\"number\">price</th>",
         "/v1/artifacts/artifact%3A%2F%2Fa",
         "data-events=\"/v1/jobs/a/events\"",
     ] {
@@ -181,7 +183,10 @@ async fn forms_do_what_their_buttons_say_and_lead_back() {
     desk.ended("gone", "p", failed("1", true)).await;
     assert!(desk.text("/ui/dead").await.contains("2 in all"));
     let done = desk.post("/ui/dead", "action=discard&id=gone").await;
-    assert_eq!((done.status, &done.headers[header::LOCATION]), (StatusCode::SEE_OTHER, &"/ui/dead".parse().unwrap()));
+    assert_eq!(
+        (done.status, &done.headers[header::LOCATION]),
+        (StatusCode::SEE_OTHER, &"/ui/dead?discarded=1".parse().unwrap())
+    );
     desk.post("/ui/dead", "action=retry&id=dead").await;
     assert_eq!(desk.queue.stats().await.unwrap().dead, 0);
     assert_eq!(desk.state("dead").await, JobState::Queued);

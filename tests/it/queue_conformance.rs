@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_runner::{
-    job::{ErrorCode, Event, EventKind, JobError, Priority, RawJson},
+    job::{ErrorCode, Event, EventKind, JobError, Lane, Priority, RawJson, Status},
     queue::{
         CancelOutcome, Decision, DecisionOutcome, End, JobFilter, JobState, LeaseEnd, RetryOutcome, Standing, immediate,
     },
@@ -43,6 +43,7 @@ macro_rules! suite_for {
             readers_wait_for_events_and_results,
             a_waiting_claim_returns_when_the_process_stops,
             numbers_and_lists_tell_what_is_there,
+            lists_are_narrowed_and_a_live_job_can_be_read,
         })*
     };
 }
@@ -321,7 +322,7 @@ async fn dead_letters_are_retried_and_discarded(rig: Rig) {
     finish(lease, done("2")).await;
     assert_eq!(rig.result("b").await.as_deref(), Some("2"));
     assert_eq!(all().await, 2);
-    assert_eq!(rig.queue.discard_dead(Some(&job("a"))).await.unwrap(), 1);
+    assert_eq!(rig.queue.discard_dead(Some(&[job("a")])).await.unwrap(), 1);
     assert_eq!(rig.queue.discard_dead(None).await.unwrap(), 1);
     assert_eq!(all().await, 0);
 }
@@ -400,7 +401,7 @@ async fn numbers_and_lists_tell_what_is_there(rig: Rig) {
         let queue = rig.queue.clone();
         async move {
             let mut ids: Vec<String> = queue
-                .jobs(&JobFilter { state, limit: 10, owner: None })
+                .jobs(&JobFilter { state, limit: 10, ..JobFilter::default() })
                 .await
                 .unwrap()
                 .into_iter()
@@ -417,4 +418,43 @@ async fn numbers_and_lists_tell_what_is_there(rig: Rig) {
     assert_eq!(rig.queue.jobs(&JobFilter { limit: 2, ..JobFilter::default() }).await.unwrap().len(), 2);
     rig.queue.ping().await.unwrap();
     rig.queue.close().await;
+}
+
+async fn lists_are_narrowed_and_a_live_job_can_be_read(rig: Rig) {
+    let broken = || match failed(r#"{"error":{"type":"internal","message":"the pump is dry"}}"#, false) {
+        End::Result { result, event, signal, dead, .. } => {
+            End::Result { result, status: Status::Failed, lane: Some(Lane::Patch), event, signal, dead }
+        }
+        _ => unreachable!(),
+    };
+    for (id, end) in [("good", done("1")), ("broken-1", broken()), ("broken-2", broken())] {
+        rig.push_job(id).await;
+        finish(rig.one().await, end).await;
+    }
+    rig.push_job("held").await;
+    let _held = rig.one().await;
+    let ids = async |filter: JobFilter| {
+        let mut ids: Vec<String> =
+            rig.queue.jobs(&filter).await.unwrap().iter().map(|view| view.job_id.to_string()).collect();
+        ids.sort();
+        ids.join(" ")
+    };
+    let all = || JobFilter { limit: 10, ..JobFilter::default() };
+    let failed = || JobFilter { state: Some(JobState::Failed), ..all() };
+    while ids(failed()).await != "broken-1 broken-2" {
+        // Noted after its result is there.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ids(JobFilter { limit: 1, ..failed() }).await, "broken-2");
+    assert_eq!(ids(JobFilter { lane: Some("patch".into()), ..all() }).await, "broken-1 broken-2");
+    assert_eq!(ids(JobFilter { text: "en-1".into(), ..all() }).await, "broken-1");
+    assert_eq!(ids(JobFilter { text: "pump is".into(), ..all() }).await, "broken-1 broken-2");
+    assert_eq!(ids(JobFilter { text: "pump is".into(), state: Some(JobState::Completed), ..all() }).await, "");
+    assert_eq!(ids(JobFilter { state: Some(JobState::Cancelled), ..all() }).await, "");
+    assert_eq!(ids(JobFilter { state: Some(JobState::Running), text: "eld".into(), ..all() }).await, "held");
+    let live = rig.queue.live_job(&job("held")).await.unwrap().unwrap().unwrap();
+    assert_eq!(live.job_id.as_str(), "held");
+    assert!(rig.queue.live_job(&job("good")).await.unwrap().is_none());
+    assert_eq!(rig.queue.retry(&job("broken-1")).await.unwrap(), RetryOutcome::Accepted);
+    assert_eq!(ids(failed()).await, "broken-2", "a job that runs again has not failed");
 }

@@ -10,10 +10,17 @@ const HEIGHT: f64 = 240.0;
 /// Mistakes shown.
 const MAX_MISTAKES: usize = 200;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#222}\
-h1,h2{font-weight:600}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .6rem;border:1px solid #ccc;\
-text-align:left}td.n{text-align:right}.right{stroke:#1a7f37}.refused{stroke:#b35900}.accepted{stroke:#0969da}\
-polyline{fill:none;stroke-width:2}line{stroke:#888;stroke-dasharray:4}text{font-size:12px;fill:#444}";
+/// Light and dark; colours of lines come with dashes, for who cannot tell them apart.
+const STYLE: &str = ":root{color-scheme:light dark;--line:light-dark(#d0d7de,#2b333d);--text:light-dark(#1a222c,#e4e9ef);\
+--quiet:light-dark(#5a6675,#97a3b2);--right:light-dark(#18794e,#4cc38a);--refused:light-dark(#8a5a00,#f0b849);\
+--accepted:light-dark(#0b5bd3,#6ba6ff)}\
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:var(--text);\
+background:light-dark(#fff,#0f1318)}h1,h2{font-weight:600}div{overflow-x:auto}\
+table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .6rem;border:1px solid var(--line);text-align:left;\
+overflow-wrap:break-word;max-width:30rem}th{color:var(--quiet)}.n{text-align:right}i{color:var(--quiet)}\
+.right{stroke:var(--right)}.refused{stroke:var(--refused);stroke-dasharray:8 3}\
+.accepted{stroke:var(--accepted);stroke-dasharray:3 2}svg{max-width:100%;height:auto}\
+polyline{fill:none;stroke-width:2}line{stroke:var(--quiet);stroke-dasharray:4}text{font-size:12px;fill:var(--text)}";
 
 /// The page.
 #[must_use]
@@ -22,8 +29,10 @@ pub fn page(report: &RoutingReport) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         html,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Routing</title><style>{STYLE}</style>\
-         <h1>Routing with {}</h1>{}<h2>Threshold</h2>{}<h2>Who got what</h2>{}<h2>Mistakes</h2>{}</html>",
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Routing</title>\
+         <style>{STYLE}</style><main><h1>Routing with {}</h1>{}<h2>Threshold</h2>{}<h2>Who got what</h2>{}\
+         <h2>Mistakes</h2>{}</main></html>",
         escape(&report.embedder),
         figures(report),
         plot(report),
@@ -49,8 +58,8 @@ fn figures(report: &RoutingReport) -> String {
         ("calibrated threshold", format!("{:.3}", report.calibrated_threshold)),
         ("median time", format!("{:.0} µs", report.median_us)),
     ];
-    let rows = rows.map(|(name, value)| format!("<tr><td>{name}<td class=\"n\">{value}"));
-    format!("<table>{}</table>", rows.concat())
+    let rows = rows.map(|(name, value)| format!("<tr><th scope=\"row\">{name}<td class=\"n\">{value}"));
+    format!("<div><table>{}</table></div>", rows.concat())
 }
 
 fn plot(report: &RoutingReport) -> String {
@@ -70,10 +79,12 @@ fn plot(report: &RoutingReport) -> String {
         )
     });
     format!(
-        "<svg width=\"720\" height=\"290\" role=\"img\" aria-label=\"shares over the threshold\">{}{}{}\
+        "<svg width=\"720\" height=\"290\" viewBox=\"0 0 720 290\" role=\"img\" aria-label=\"Shares over the threshold, \
+         calibrated at {:.3}\">{}{}{}\
          <line x1=\"{mark:.1}\" x2=\"{mark:.1}\" y1=\"10\" y2=\"250\"/><text x=\"{mark:.1}\" y=\"280\">calibrated</text>\
          <text x=\"8\" y=\"18\">1</text><text x=\"8\" y=\"252\">0</text><text x=\"40\" y=\"266\">0</text>\
          <text x=\"674\" y=\"266\">1</text>{}</svg>",
+        report.calibrated_threshold,
         line("right", &|point| Some(point.right)),
         line("accepted", &|point| Some(point.accepted)),
         line("refused", &|point| point.refused),
@@ -87,7 +98,8 @@ fn confusion(report: &RoutingReport) -> String {
         let mark = if cell.expected == cell.got { "✓" } else { "" };
         format!("<tr><td>{}<td>{}<td class=\"n\">{}<td>{mark}", name(&cell.expected), name(&cell.got), cell.count)
     });
-    format!("<table><tr><th>expected<th>got<th>times<th>{}</table>", rows.collect::<String>())
+    let head = head(&["expected", "got", "times", "right"]);
+    format!("<div><table>{head}{}</table></div>", rows.collect::<String>())
 }
 
 fn mistakes(report: &RoutingReport) -> String {
@@ -96,8 +108,13 @@ fn mistakes(report: &RoutingReport) -> String {
         let (expected, got, best) = (name(&m.expected), name(&m.got), name(&m.best));
         format!("<tr><td>{}<td>{expected}<td>{got}<td>{best}<td class=\"n\">{:.3}", escape(&m.query), m.score)
     });
-    let head = "<table><tr><th>query<th>expected<th>got<th>best<th>its score";
-    format!("{head}{}</table>", rows.collect::<String>())
+    let head = head(&["query", "expected", "got", "best", "its score"]);
+    format!("<div><table>{head}{}</table></div>", rows.collect::<String>())
+}
+
+fn head(names: &[&str]) -> String {
+    let cells = names.iter().map(|name| format!("<th scope=\"col\">{name}"));
+    format!("<tr>{}", cells.collect::<String>())
 }
 
 fn escape(text: &str) -> String {

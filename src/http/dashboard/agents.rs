@@ -8,10 +8,13 @@ use super::{
     graph::{Edge, Graph, Node, draw},
     page::{Fault, Page, encoded},
 };
-use crate::agents::{AgentSummary, RouteResult, listing};
+use crate::agents::{AgentSummary, Execution, RouteResult, listing};
 
 /// Scores that are shown.
 const SCORES: usize = 10;
+
+/// Handoffs that are shown.
+const LATEST: usize = 20;
 
 /// Who would take a sentence.
 struct Tried {
@@ -31,9 +34,40 @@ struct Agents {
     graph: Option<Graph>,
     prompt: String,
     tried: Option<Tried>,
+    latest: Vec<Latest>,
 }
 
-fn page(app: &App, prompt: String, tried: Option<Tried>) -> Agents {
+/// One of the latest handoffs.
+struct Latest {
+    id: String,
+    path: String,
+    mode: String,
+    agent: String,
+    outcome: String,
+    at: String,
+    handoffs: u32,
+    model_calls: u32,
+    cost: String,
+}
+
+/// The latest handoffs; none where the store does not say: the page's other parts do not need it.
+async fn latest(app: &App) -> Vec<Latest> {
+    let all = app.agents.trails.executions(None).await.unwrap_or_default();
+    let line = |one: Execution| Latest {
+        path: format!("/ui/handoffs/{}", encoded(&one.execution_id)),
+        id: one.execution_id,
+        mode: one.mode,
+        agent: one.agent_id.unwrap_or_default(),
+        outcome: one.outcome,
+        at: one.started_at,
+        handoffs: one.handoffs + one.escalations,
+        model_calls: one.model_calls,
+        cost: format!("${:.4}", one.cost_usd),
+    };
+    all.into_iter().take(LATEST).map(line).collect()
+}
+
+async fn page(app: &App, prompt: String, tried: Option<Tried>) -> Agents {
     let agents = listing(&app.agents.registry.current()).agents;
     let linked = |id: &str| agents.iter().any(|agent| agent.handoffs.iter().any(|to| to == id));
     let nodes = agents.iter().filter(|agent| !agent.handoffs.is_empty() || linked(&agent.id));
@@ -43,12 +77,12 @@ fn page(app: &App, prompt: String, tried: Option<Tried>) -> Agents {
     let edges: Vec<Edge> =
         agents.iter().flat_map(|agent| agent.handoffs.iter().map(|to| edge(&agent.id, to))).collect();
     let graph = draw("Who hands over to whom", nodes, &edges);
-    Agents { nav: "agents", agents, graph, prompt, tried }
+    Agents { nav: "agents", agents, graph, prompt, tried, latest: latest(app).await }
 }
 
 /// `GET /ui/agents`.
 pub(super) async fn show(State(app): State<App>) -> Page<impl Template> {
-    Page(page(&app, String::new(), None))
+    Page(page(&app, String::new(), None).await)
 }
 
 /// `POST /ui/agents`: tries a sentence. No agent answers it.
@@ -61,11 +95,11 @@ pub(super) async fn route(
     let form = Query::parse(&body::read(&headers, body, &app.settings.http).await?);
     let prompt = form.get("prompt").unwrap_or_default().trim().to_owned();
     if prompt.is_empty() {
-        return Ok(Page(page(&app, prompt, None)));
+        return Ok(Page(page(&app, prompt, None).await));
     }
     let _held = long_permit(&app)?;
     let result = api::chosen(&app, &access, &prompt, SCORES).await?;
-    Ok(Page(page(&app, prompt, Some(tried(&result)))))
+    Ok(Page(page(&app, prompt, Some(tried(&result))).await))
 }
 
 fn tried(result: &RouteResult) -> Tried {

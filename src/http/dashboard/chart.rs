@@ -18,6 +18,9 @@ pub(super) struct Chart {
     pub(super) title: &'static str,
     /// What the tallest point stands for.
     pub(super) top: String,
+    /// Labels of its first and last column.
+    pub(super) from: String,
+    pub(super) to: String,
     /// One sentence for who cannot see it.
     pub(super) summary: String,
     pub(super) lines: Vec<Drawn>,
@@ -64,7 +67,8 @@ fn of(minutes: &[Minute], step: usize) -> Vec<Chart> {
     let ms = |value: f64| duration(value as u64);
     let usd = |value: f64| format!("${value:.4}");
     vec![
-        drawn("Jobs ended", vec![sums("completed"), sums("failed"), sums("cancelled")], &labels, whole),
+        drawn("Throughput", vec![named(sums("completed"), "jobs completed")], &labels, whole),
+        drawn("Failures", vec![sums("cancelled"), sums("failed")], &labels, whole),
         drawn("Queue", vec![average("waiting", "waiting"), average("running", "in_flight")], &labels, whole),
         drawn(
             "Time per job",
@@ -125,7 +129,8 @@ fn drawn(title: &'static str, lines: Vec<Line>, labels: &[String], text: impl Fn
     let draw =
         |(line, class): (&Line, &'static str)| Drawn { name: line.name, points: points(&line.values, top), class };
     let drawn = lines.iter().zip(classes).map(draw).collect();
-    Chart { title, top: text(top), summary, lines: drawn, rows }
+    let [from, to] = [labels.first(), labels.last()].map(|label| label.cloned().unwrap_or_default());
+    Chart { title, top: text(top), from, to, summary, lines: drawn, rows }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are at most a hundred columns")]
@@ -158,9 +163,10 @@ mod tests {
     fn a_chart_says_in_words_what_it_shows() {
         let minutes = [minute(61, &[("completed", 4)]), minute(62, &[("completed", 2), ("failed", 1)])];
         let charts = of(&minutes, 1);
-        assert_eq!(charts[0].summary, "Jobs ended, UTC: latest completed 2, failed 1, cancelled 0; at most 4");
-        assert_eq!(charts[0].rows[0], ("01:01".to_owned(), vec!["4".to_owned(), "0".to_owned(), "0".to_owned()]));
+        assert_eq!(charts[0].summary, "Throughput, UTC: latest jobs completed 2; at most 4");
         assert_eq!(charts[0].lines[0].points, "0.0,4.0 600.0,62.0");
+        assert_eq!((charts[0].from.as_str(), charts[0].to.as_str()), ("01:01", "01:02"));
+        assert_eq!(charts[1].rows[1], ("01:02".to_owned(), vec!["0".to_owned(), "1".to_owned()]));
         assert_eq!(of(&minutes, 15)[0].rows.len(), 1);
     }
 }

@@ -37,6 +37,8 @@ struct Dead {
     total: Option<u64>,
     /// Whether the one who looks may change anything.
     acts: bool,
+    /// What was done just now.
+    done: Option<String>,
     /// Where the page before and the next begin, where there are such.
     newer: Option<usize>,
     older: Option<usize>,
@@ -70,8 +72,21 @@ pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -
     let total = if access.sees_all() { Some(in_time(app.queue.stats()).await?.dead) } else { None };
     let older = (found.len() == PAGE).then_some(offset + PAGE);
     let newer = (offset > 0).then(|| offset.saturating_sub(PAGE));
+    let done = done(query.number("retried", 0, u64::MAX)?, query.number("discarded", 0, u64::MAX)?);
     let letters = found.into_iter().map(letter).collect();
-    Ok(Page(Dead { nav: "dead", letters, total, acts: access.acts(), newer, older }))
+    Ok(Page(Dead { nav: "dead", letters, total, acts: access.acts(), done, newer, older }))
+}
+
+/// What the form before this page did, in a sentence.
+fn done(retried: Option<u64>, discarded: Option<u64>) -> Option<String> {
+    let (letters, what) = retried
+        .map(|letters| (letters, "back in the queue"))
+        .or_else(|| discarded.map(|letters| (letters, "gone for good")))?;
+    Some(match letters {
+        0 => "Nothing was chosen, or it was dealt with already.".to_owned(),
+        1 => format!("One letter is {what}."),
+        _ => format!("{letters} letters are {what}."),
+    })
 }
 
 /// `POST /ui/dead`: `action` is `retry` or `discard`, `id` as often as there are letters to do it to.
@@ -90,13 +105,16 @@ pub(super) async fn act(
     let ids: Vec<JobId> = form.all("id").filter_map(|id| JobId::parse(id).ok()).collect();
     for id in &ids {
         access.check_dead(&app, id).await?;
-        if discard {
-            app.queue.discard_dead(Some(id)).await?;
-        } else {
+    }
+    let mut letters = 0;
+    if discard {
+        letters = app.queue.discard_dead(Some(&ids)).await?;
+    } else {
+        for id in &ids {
             quota::charge(&app, access.owner_name()).await?;
-            app.queue.retry_dead(id).await?;
+            letters += u64::from(app.queue.retry_dead(id).await?);
         }
     }
-    tracing::info!(letters = ids.len(), discard, "dead letters were dealt with on the dashboard");
-    Ok(back_to("/ui/dead"))
+    tracing::info!(letters, discard, "dead letters were dealt with on the dashboard");
+    Ok(back_to(&format!("/ui/dead?{}={letters}", if discard { "discarded" } else { "retried" })))
 }

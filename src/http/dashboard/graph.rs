@@ -7,6 +7,9 @@ const BOX_HEIGHT: i64 = 40;
 const GAP_X: i64 = 24;
 const GAP_Y: i64 = 44;
 
+/// How far an arrow that leads back stands beside the one that leads on.
+const ASIDE: i64 = 24;
+
 /// Most nodes of a drawing; more are a list's business.
 const MAX_NODES: usize = 120;
 
@@ -15,7 +18,7 @@ pub(super) struct Node {
     pub(super) id: String,
     /// What it is, in small letters.
     pub(super) kind: String,
-    /// `added`, `removed`, `changed` or nothing.
+    /// `added`, `removed`, `changed`, `taken` or nothing.
     pub(super) class: &'static str,
 }
 
@@ -51,7 +54,17 @@ pub(super) struct Drawn {
 pub(super) struct Arrow {
     pub(super) path: String,
     pub(super) label: String,
+    /// Where the label stands.
+    pub(super) x: i64,
+    pub(super) y: i64,
     pub(super) class: &'static str,
+}
+
+impl Graph {
+    /// One word for the ids inside this drawing: no two on a page have the same.
+    pub(super) fn key(&self) -> String {
+        self.title.split(' ').next().unwrap_or_default().to_lowercase()
+    }
 }
 
 /// Draws nodes and edges; nothing where there are none, or too many to be seen.
@@ -85,16 +98,23 @@ pub(super) fn draw(title: &'static str, nodes: Vec<Node>, edges: &[Edge]) -> Opt
 fn arrow(edge: &Edge, places: &FxHashMap<String, (i64, i64)>) -> Option<Arrow> {
     let (from, to) = (places.get(&edge.from)?, places.get(&edge.to)?);
     let (x1, y1, x2, y2) = (from.0 + BOX_WIDTH / 2, from.1 + BOX_HEIGHT, to.0 + BOX_WIDTH / 2, to.1);
-    let path = if y2 > y1 {
-        let middle = (y1 + y2) / 2;
-        format!("M{x1},{y1} C{x1},{middle} {x2},{middle} {x2},{y2}")
+    let (path, x, y) = if y2 > y1 {
+        let middle = i64::midpoint(y1, y2);
+        (format!("M{x1},{y1} C{x1},{middle} {x2},{middle} {x2},{y2}"), i64::midpoint(x1, x2), middle)
+    } else if to.1 < from.1 {
+        // Upwards, beside the way down.
+        let (x1, x2, y1, y2) = (x1 + ASIDE, x2 + ASIDE, from.1, to.1 + BOX_HEIGHT);
+        let middle = i64::midpoint(y1, y2);
+        let path = format!("M{x1},{y1} C{x1},{middle} {x2},{middle} {x2},{y2}");
+        (path, i64::midpoint(x1, x2) + ASIDE, middle + ASIDE / 2)
     } else {
-        // Backwards or to itself: around the right side.
+        // To itself or to a neighbour: around the right side.
         let (x1, x2, side) = (from.0 + BOX_WIDTH, to.0 + BOX_WIDTH, from.0.max(to.0) + BOX_WIDTH + GAP_X);
         let (y1, y2) = (from.1 + BOX_HEIGHT * 2 / 3, to.1 + BOX_HEIGHT / 3);
-        format!("M{x1},{y1} C{side},{y1} {side},{y2} {x2},{y2}")
+        let path = format!("M{x1},{y1} C{side},{y1} {side},{y2} {x2},{y2}");
+        (path, (x1 + 6 * side + x2) / 8, i64::midpoint(y1, y2))
     };
-    Some(Arrow { path, label: edge.label.clone(), class: edge.class })
+    Some(Arrow { path, label: edge.label.clone(), x, y: y + 4, class: edge.class })
 }
 
 /// Nodes by rows: each below everything that leads to it, edges that close a cycle aside.
@@ -154,7 +174,8 @@ fn in_order(next: &[Vec<usize>]) -> Vec<(usize, FxHashSet<usize>)> {
 fn words(nodes: &[Node], edges: &[Edge]) -> String {
     let class = |class: &str| if class.is_empty() { String::new() } else { format!(" ({class})") };
     let nodes = nodes.iter().map(|node| format!("{}{}", node.id, class(node.class))).collect::<Vec<_>>().join(", ");
-    let edge = |edge: &Edge| format!("{} to {}{}", edge.from, edge.to, class(edge.class));
+    let label = |label: &str| if label.is_empty() { String::new() } else { format!(" ({label})") };
+    let edge = |edge: &Edge| format!("{} to {}{}{}", edge.from, edge.to, label(&edge.label), class(edge.class));
     format!("{nodes}; {}", edges.iter().map(edge).collect::<Vec<_>>().join(", "))
 }
 

@@ -9,13 +9,17 @@ use super::{
     page::{Fault, Page, duration},
     shown::pretty,
 };
-use crate::agents::TrailEntry;
+use crate::agents::{AgentSummary, TrailEntry, listing};
+
+/// Nodes of the network: whoever was there comes first, then whom they could have handed over to.
+const NODES: usize = 40;
 
 struct Entry {
     at: String,
     kind: String,
     who: String,
-    what: Vec<String>,
+    facts: String,
+    why: Vec<String>,
     took: String,
     details: String,
 }
@@ -36,12 +40,13 @@ pub(super) async fn show(
     PathText(id): PathText,
 ) -> Result<Page<impl Template>, Fault> {
     let trail = entries(&app, &access, &id).await?;
-    Ok(Page(Handoff { nav: "agents", id, graph: way(&trail), entries: trail.iter().map(entry).collect() }))
+    let agents = listing(&app.agents.registry.current()).agents;
+    Ok(Page(Handoff { nav: "agents", id, graph: way(&trail, &agents), entries: trail.iter().map(entry).collect() }))
 }
 
 fn entry(entry: &TrailEntry) -> Entry {
-    let mut what = Vec::new();
-    let mut say = |name: &str, value: Option<String>| what.extend(value.map(|value| format!("{name} {value}")));
+    let mut facts = Vec::new();
+    let mut say = |name: &str, value: Option<String>| facts.extend(value.map(|value| format!("{name} {value}")));
     say("from", entry.from.clone());
     say("to", entry.to.clone());
     say("tier", entry.tier_level.map(|level| level.to_string()));
@@ -50,15 +55,14 @@ fn entry(entry: &TrailEntry) -> Entry {
     say("needs tier", entry.requires_tier.map(|level| level.to_string()));
     say("decision:", entry.handoff_decision.clone());
     say("forced:", entry.forced.filter(|forced| *forced).map(|_| "yes".to_owned()));
-    say("", entry.reason.clone());
-    say("", entry.reasoning.clone());
     say("tokens", entry.tokens.map(|tokens| tokens.total().to_string()));
     let kind = serde_json::to_value(entry.kind).ok();
     Entry {
         at: entry.timestamp.clone(),
         kind: kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned(),
         who: entry.agent_id.clone().unwrap_or_default(),
-        what,
+        facts: facts.join(" · "),
+        why: [&entry.reason, &entry.reasoning].into_iter().flatten().cloned().collect(),
         took: duration(entry.duration_ms),
         details: entry
             .details
@@ -69,28 +73,65 @@ fn entry(entry: &TrailEntry) -> Entry {
     }
 }
 
-/// Who handed over to whom, each arrow with how often.
-fn way(trail: &[TrailEntry]) -> Option<Graph> {
+/// The network around those who were there: who could have handed over to whom, and who did, how often.
+fn way(trail: &[TrailEntry], agents: &[AgentSummary]) -> Option<Graph> {
     let mut steps: Vec<(String, String, usize)> = Vec::new();
     for entry in trail {
         if let (Some(from), Some(to)) = (&entry.from, &entry.to) {
-            match steps.iter_mut().find(|(a, b, _)| a == from && b == to) {
+            let (from, to) = (name(from, trail), name(to, trail));
+            match steps.iter_mut().find(|(a, b, _)| *a == from && *b == to) {
                 Some((.., times)) => *times += 1,
-                None => steps.push((from.clone(), to.clone(), 1)),
+                None => steps.push((from, to, 1)),
             }
         }
     }
-    let mut ids: Vec<&String> = Vec::new();
-    for id in steps.iter().flat_map(|(from, to, _)| [from, to]) {
-        if !ids.contains(&id) {
+    let there: Vec<String> = trail
+        .iter()
+        .flat_map(|entry| [entry.agent_id.as_ref(), entry.from.as_ref(), entry.to.as_ref()])
+        .flatten()
+        .map(|id| name(id, trail))
+        .collect();
+    let mut ids: Vec<&str> = Vec::new();
+    let mut add = |id| {
+        if !ids.contains(&id) && ids.len() < NODES {
             ids.push(id);
         }
+    };
+    there.iter().for_each(|id| add(id.as_str()));
+    let known = |id: &str| agents.iter().find(|agent| agent.id == id);
+    let reach = |id: &str| known(id).map(|agent| agent.handoffs.as_slice()).unwrap_or_default();
+    for id in trail.iter().filter_map(|entry| entry.agent_id.as_deref()) {
+        reach(id).iter().for_each(|to| add(to.as_str()));
     }
-    let nodes = ids.iter().map(|id| Node { id: (*id).clone(), kind: String::new(), class: "" }).collect();
-    let label = |times: usize| if times > 1 { format!("{times}×") } else { String::new() };
-    let edges: Vec<Edge> = steps
-        .iter()
-        .map(|(from, to, times)| Edge { from: from.clone(), to: to.clone(), label: label(*times), class: "" })
-        .collect();
-    draw("The way it took", nodes, &edges)
+    let edge = |from: &str, to: &str, label: String, class| Edge { from: from.into(), to: to.into(), label, class };
+    let mut edges: Vec<Edge> =
+        steps.iter().map(|(from, to, times)| edge(from, to, format!("{times}×"), "taken")).collect();
+    for from in &ids {
+        let idle = |to: &&String| !steps.iter().any(|(a, b, _)| a == from && b == *to);
+        edges.extend(reach(from).iter().filter(idle).map(|to| edge(from, to, String::new(), "")));
+    }
+    if ids.len() < 2 {
+        return None;
+    }
+    draw("The network and the way it took", ids.iter().map(|id| node(id, &there, trail)).collect(), &edges)
+}
+
+/// Who stands for `id`: of a tier, which is passed on to by its level, whoever spoke there.
+fn name(id: &str, trail: &[TrailEntry]) -> String {
+    let Ok(level) = id.parse::<u32>() else { return id.to_owned() };
+    let speaker = trail.iter().filter(|entry| entry.tier_level == Some(level)).find_map(|entry| entry.agent_id.clone());
+    speaker.unwrap_or_else(|| format!("tier-{level}"))
+}
+
+/// An agent with what it used.
+fn node(id: &str, there: &[String], trail: &[TrailEntry]) -> Node {
+    let own = trail.iter().filter(|entry| entry.agent_id.as_deref() == Some(id));
+    let tokens: u64 = own.filter_map(|entry| entry.tokens).map(|tokens| tokens.total()).sum();
+    let there = there.iter().any(|known| known == id);
+    let kind = match (there, tokens) {
+        (false, _) => "not asked".to_owned(),
+        (true, 0) => String::new(),
+        (true, tokens) => format!("{tokens} tokens"),
+    };
+    Node { id: id.to_owned(), kind, class: if there { "taken" } else { "" } }
 }

@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
+use serde_json::Value;
 
 use super::{
     super::{
@@ -63,7 +64,12 @@ pub(super) async fn show(
 ) -> Result<Page<impl Template>, Fault> {
     let view = in_time(app.queue.job(&id)).await?.filter(|view| access.sees(view.owner.as_ref()));
     let view = view.ok_or_else(|| unknown(&id))?;
-    let job = in_time(app.queue.ended_job(&id)).await?.and_then(Result::ok);
+    let ended = matches!(view.state, JobState::Completed | JobState::Failed | JobState::Cancelled);
+    let job = match ended {
+        true => in_time(app.queue.ended_job(&id)).await?,
+        false => in_time(app.queue.live_job(&id)).await?,
+    };
+    let job = job.and_then(Result::ok);
     let workflow = job.as_ref().and_then(|job| job.current_workflow.as_ref()?.to_value().ok());
     let result = view.result.as_ref().and_then(|result| result.to_value().ok());
     let pending = view.pending.as_ref().and_then(|pending| pending.to_value().ok());
@@ -81,14 +87,24 @@ pub(super) async fn show(
         started: text(&view.started_at),
         completed: text(&view.completed_at),
         prompt: job.as_ref().map(|job| job.prompt_text().to_owned()).unwrap_or_default(),
-        ended: matches!(view.state, JobState::Completed | JobState::Failed | JobState::Cancelled),
+        ended,
         acts: access.acts(),
         waits: view.state == JobState::AwaitingApproval,
         pending_text: pending.as_ref().map(super::shown::pretty).unwrap_or_default(),
-        pending: pending.as_ref().and_then(|pending| patch_view(pending, workflow.as_ref())),
+        pending: pending.as_ref().and_then(|pending| patch_view(prepared(pending), workflow.as_ref())),
         calls,
         outcome: result.map(|result| Outcome::of(&result, workflow.as_ref())),
     }))
+}
+
+/// The patch inside what waits for approval, where it is one: a patch itself, or an agent's call that prepared one.
+fn prepared(pending: &Value) -> &Value {
+    let inner = |value: &'_ Value| value.get("prepared").is_some();
+    let mut found = pending;
+    while inner(found) {
+        found = &found["prepared"];
+    }
+    found
 }
 
 /// The model calls of a job, as far as its journal is still there.

@@ -19,6 +19,9 @@ use crate::{
 /// Lengths of the list that can be asked for.
 const LENGTHS: [usize; 3] = [50, 200, 1000];
 
+/// Ways a job can go.
+const LANES: [&str; 4] = ["execute", "patch", "handoff", "answer"];
+
 /// One job in a list.
 pub(super) struct Line {
     pub(super) id: String,
@@ -57,13 +60,13 @@ struct Jobs {
     nav: &'static str,
     /// Word and whether it is chosen.
     states: Vec<(&'static str, bool)>,
+    lanes: Vec<(&'static str, bool)>,
     lengths: Vec<(usize, bool)>,
     search: String,
     jobs: Vec<Line>,
-    limit: usize,
 }
 
-/// `GET /ui/jobs?status=&limit=&q=`. A whole id leads to its page; a part of one narrows the list.
+/// `GET /ui/jobs?status=&lane=&limit=&q=`. A whole id leads to its page; a part of one narrows the list.
 pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Response, Fault> {
     let search = query.get("q").unwrap_or_default().trim().to_owned();
     if let Ok(id) = JobId::parse(&search)
@@ -74,16 +77,17 @@ pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -
     let state = STATES.into_iter().find(|state| query.get("status") == Some(state.as_str()));
     let wanted = query.get("limit").and_then(|text| text.parse().ok());
     let limit = wanted.filter(|wanted| LENGTHS.contains(wanted)).unwrap_or(LENGTHS[0]);
-    let found = in_time(app.queue.jobs(&JobFilter { state, limit, owner: access.owner() })).await?;
-    let mut jobs = lines(&found);
-    jobs.retain(|job| job.id.contains(&search) || job.error.contains(&search));
+    let lane = LANES.into_iter().find(|lane| query.get("lane") == Some(lane));
+    let (text, owner) = (search.clone(), access.owner());
+    let filter = JobFilter { state, lane: lane.map(str::to_owned), text, limit, owner };
+    let jobs = lines(&in_time(app.queue.jobs(&filter)).await?);
     let page = Jobs {
         nav: "jobs",
         states: STATES.iter().map(|known| (known.as_str(), state == Some(*known))).collect(),
+        lanes: LANES.iter().map(|known| (*known, lane == Some(*known))).collect(),
         lengths: LENGTHS.iter().map(|length| (*length, *length == limit)).collect(),
         search,
         jobs,
-        limit,
     };
     Ok(Page(page).into_response())
 }

@@ -26,6 +26,8 @@ pub(super) struct Outcome {
     pub(super) patch: Option<PatchView>,
     pub(super) handoff: Option<Handoff>,
     pub(super) result: Option<Shown>,
+    /// The result of a handoff, whose answer stands above.
+    pub(super) facts_of_handoff: Option<Shown>,
     /// Path of the whole result.
     pub(super) artifact: Option<String>,
 }
@@ -99,7 +101,13 @@ impl Outcome {
             warnings: list(document, "/metadata/warnings").iter().map(|warning| text(warning, "")).collect(),
             tools: list(document, "/metadata/tool_calls").iter().map(tool).collect(),
             steps: result.map(|result| steps(list(result, "/steps"))).unwrap_or_default(),
-            result: rows.filter(|_| patch.is_none()).map(shown),
+            result: rows.filter(|_| patch.is_none() && handoff.is_none()).map(|rows| {
+                match text(rows, "/type").as_str() {
+                    "text_response" => shown(&Value::String(text(rows, "/message"))),
+                    _ => shown(rows),
+                }
+            }),
+            facts_of_handoff: result.filter(|_| handoff.is_some()).map(shown),
             artifact: known("/result_ref").map(|_| artifact(&text(document, "/result_ref"))),
             patch,
             handoff,

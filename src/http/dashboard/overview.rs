@@ -25,8 +25,7 @@ struct Overview {
     nav: &'static str,
     /// Whether the one who looks may see the work of everybody; else only jobs of their own are shown.
     fleet: bool,
-    /// Name, number, and what it means.
-    tiles: Vec<(&'static str, String, &'static str)>,
+    tiles: Vec<Tile>,
     paused: bool,
     day: bool,
     charts: Vec<Chart>,
@@ -35,12 +34,22 @@ struct Overview {
     dead: u64,
 }
 
+/// One number of the queue.
+struct Tile {
+    name: &'static str,
+    number: String,
+    /// What it counts.
+    meaning: &'static str,
+    /// Where those are that it counts.
+    path: &'static str,
+}
+
 /// `GET /`.
 pub(super) async fn show(State(app): State<App>, access: Access, query: Query) -> Result<Page<impl Template>, Fault> {
     let stats = in_time(app.queue.stats()).await?;
     let fleet = access.sees_all();
     let day = query.get("range") == Some("day");
-    let few = |state| JobFilter { state: Some(state), limit: FEW, owner: access.owner() };
+    let few = |state| JobFilter { state: Some(state), limit: FEW, owner: access.owner(), ..JobFilter::default() };
     let waiting = match stats.awaiting_approval {
         0 => Vec::new(),
         _ => in_time(app.queue.jobs(&few(JobState::AwaitingApproval))).await?,
@@ -63,14 +72,21 @@ pub(super) async fn show(State(app): State<App>, access: Access, query: Query) -
     }))
 }
 
-fn tiles(stats: &QueueStats) -> Vec<(&'static str, String, &'static str)> {
+fn tiles(stats: &QueueStats) -> Vec<Tile> {
+    let tile = |name, number, meaning, path| Tile { name, number, meaning, path };
+    let waiting = count(stats.pending + stats.ready);
     vec![
-        ("Waiting", count(stats.pending + stats.ready), "jobs that can be taken now"),
-        ("Oldest waits", duration(stats.oldest_age_ms), "age of the job that has waited longest"),
-        ("Running", count(stats.in_flight), "jobs in the hands of workers"),
-        ("Scheduled", count(stats.scheduled), "jobs for later, retries among them"),
-        ("Approval", count(stats.awaiting_approval), "jobs that wait for somebody's yes"),
-        ("Dead letters", count(stats.dead), "messages that nobody could finish"),
+        tile("Waiting", waiting, "jobs that can be taken now", "/ui/jobs?status=queued"),
+        tile("Oldest waits", duration(stats.oldest_age_ms), "age of the job that has waited longest", ""),
+        tile("Running", count(stats.in_flight), "jobs in the hands of workers", "/ui/jobs?status=running"),
+        tile("Scheduled", count(stats.scheduled), "jobs for later, retries too", "/ui/jobs?status=scheduled"),
+        tile(
+            "Approval",
+            count(stats.awaiting_approval),
+            "jobs that wait for somebody's yes",
+            "/ui/jobs?status=awaiting_approval",
+        ),
+        tile("Dead letters", count(stats.dead), "messages that nobody could finish", "/ui/dead"),
     ]
 }
 

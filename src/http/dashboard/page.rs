@@ -37,7 +37,13 @@ fn internal(error: &askama::Error) -> Problem {
 
 /// HTML with the headers of every page.
 pub(super) fn html(status: StatusCode, text: String) -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        // With `no-referrer`, as on answers for programs, a browser sends its forms with `Origin: null`, which is
+        // foreign to us.
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
     (status, headers, text).into_response()
 }
 

@@ -194,6 +194,11 @@ impl Queue for MemoryQueue {
         Ok(message.map(|message| Job::parse(&message, &self.shared.limits)))
     }
 
+    async fn live_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError> {
+        let message = self.shared.state.lock().held_message(job_id);
+        Ok(message.map(|message| Job::parse(&message, &self.shared.limits)))
+    }
+
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, QueueError> {
         Ok(self.shared.state.lock().views(filter))
     }
@@ -243,10 +248,11 @@ impl Queue for MemoryQueue {
         Ok(true)
     }
 
-    async fn discard_dead(&self, job_id: Option<&JobId>) -> Result<u64, QueueError> {
+    async fn discard_dead(&self, job_ids: Option<&[JobId]>) -> Result<u64, QueueError> {
         let dead = &mut self.shared.state.lock().dead;
         let before = dead.len();
-        dead.retain(|letter| job_id.is_some_and(|id| letter.job_id.as_deref() != Some(id.as_str())));
+        let of = |letter: &DeadLetter, id: &JobId| letter.job_id.as_deref() == Some(id.as_str());
+        dead.retain(|letter| job_ids.is_some_and(|ids| !ids.iter().any(|id| of(letter, id))));
         Ok((before - dead.len()) as u64)
     }
 

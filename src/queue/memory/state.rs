@@ -318,6 +318,14 @@ impl State {
         self.ended.get(job_id)
     }
 
+    /// The message of a job that is in somebody's hands, or waits for its time or for a decision.
+    pub(super) fn held_message(&self, job_id: &JobId) -> Option<Bytes> {
+        let held = self.leases.values().find(|held| held.job_id.as_ref() == Some(job_id)).map(|held| &held.message);
+        let delayed = || self.delayed.values().find(|(id, _)| id.as_ref() == Some(job_id)).map(|(_, message)| message);
+        let parked = || self.parked.get(job_id).map(|(message, _)| message);
+        held.or_else(parked).or_else(delayed).map(|message| message.text.clone())
+    }
+
     pub(super) fn park(&mut self, job_id: JobId, message: Message, pending: RawJson) {
         self.enlist(&job_id, JobState::AwaitingApproval);
         self.parked.insert(job_id, (message, pending));
@@ -406,7 +414,7 @@ impl State {
     pub(super) fn views(&self, filter: &JobFilter) -> Vec<JobView> {
         let all = self.live.keys().chain(self.ended.keys());
         let mut views: Vec<JobView> =
-            all.filter_map(|id| self.view(id, false)).filter(|view| filter.wants(view)).collect();
+            all.filter_map(|id| self.view(id, false)).filter(|view| filter.takes(view)).collect();
         views.sort_by(|a, b| b.created_at.cmp(&a.created_at));
         views.truncate(filter.limit);
         views

@@ -1,5 +1,7 @@
 //! Everything that is not taking and ending jobs.
 
+use std::collections::HashSet;
+
 use ::redis::{Cmd, cmd};
 use bytes::Bytes;
 
@@ -191,8 +193,14 @@ impl Core {
         Ok(letters)
     }
 
-    /// The letters of a job, with their text as it stands.
-    async fn letters(&self, dead: &str, job_id: &JobId) -> Result<Vec<(Bytes, DeadLetter)>, QueueError> {
+    /// The letters of these jobs, with their text as it stands, latest first; no more than `most`.
+    async fn letters(
+        &self,
+        dead: &str,
+        job_ids: &[JobId],
+        most: usize,
+    ) -> Result<Vec<(Bytes, DeadLetter)>, QueueError> {
+        let wanted: HashSet<&str> = job_ids.iter().map(JobId::as_str).collect();
         let mut found = Vec::new();
         let mut from = 0;
         loop {
@@ -201,10 +209,11 @@ impl Core {
             let whole = page.len() as isize == PAGE;
             for text in page {
                 let letter: Option<DeadLetter> = serde_json::from_slice(&text).ok();
-                let letter = letter.filter(|letter| letter.job_id.as_deref() == Some(job_id.as_str()));
+                let letter = letter.filter(|letter| letter.job_id.as_deref().is_some_and(|id| wanted.contains(id)));
                 found.extend(letter.map(|letter| (Bytes::from(text), letter)));
             }
-            if !whole {
+            if !whole || found.len() >= most {
+                found.truncate(most);
                 return Ok(found);
             }
             from += PAGE;
@@ -214,7 +223,9 @@ impl Core {
     /// Puts the latest dead letter of a job back.
     pub(super) async fn retry_dead(&self, job_id: &JobId) -> Result<bool, QueueError> {
         for dead in self.names.dead_lists() {
-            let Some((text, letter)) = self.letters(dead, job_id).await?.into_iter().next() else { continue };
+            let Some((text, letter)) = self.letters(dead, std::slice::from_ref(job_id), 1).await?.pop() else {
+                continue;
+            };
             let message = letter.message();
             let home = |keys: &&Intake| letter.source.as_deref().map_or(keys.dead == dead, |name| *keys.name == *name);
             let keys = self.names.intakes.iter().find(home).map_or_else(|| self.first_intake(), Ok)?;
@@ -236,16 +247,16 @@ impl Core {
     }
 
     /// Throws dead letters away.
-    pub(super) async fn discard_dead(&self, job_id: Option<&JobId>) -> Result<u64, QueueError> {
+    pub(super) async fn discard_dead(&self, job_ids: Option<&[JobId]>) -> Result<u64, QueueError> {
         let mut gone = 0;
         for dead in self.names.dead_lists() {
-            match job_id {
+            match job_ids {
                 None => {
                     let answers = self.work.run(&[cmd("LLEN").arg(dead).take(), cmd("DEL").arg(dead).take()]).await?;
                     gone += read::<u64>(answers.into_iter().next())?;
                 }
-                Some(job_id) => {
-                    for (text, _) in self.letters(dead, job_id).await? {
+                Some(job_ids) => {
+                    for (text, _) in self.letters(dead, job_ids, usize::MAX).await? {
                         let remove = cmd("LREM").arg(dead).arg(1).arg(&text[..]).take();
                         gone += read::<u64>(Some(self.work.one(remove).await))?;
                     }

@@ -30,6 +30,9 @@ pub(super) struct Intake {
     pub(super) parked: String,
     pub(super) dead: String,
     pub(super) recent: String,
+    /// Jobs that failed lately, and jobs that were cancelled lately.
+    pub(super) failed: String,
+    pub(super) gone: String,
     pub(super) paused: String,
     /// For the length of a script.
     pub(super) scratch: String,
@@ -66,6 +69,8 @@ impl Intake {
             parked: key("parked"),
             dead: key("dead"),
             recent: key("recent"),
+            failed: key("failed"),
+            gone: key("gone"),
             paused: key("paused"),
             scratch: key("scratch"),
             stream: None,

@@ -17,6 +17,7 @@ mod finish;
 mod held;
 mod keys;
 mod link;
+mod lists;
 mod read;
 mod records;
 mod renew;
@@ -125,6 +126,10 @@ impl Queue for RedisQueue {
         self.core.ended_job(job_id).await
     }
 
+    async fn live_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError> {
+        self.core.live_job(job_id).await
+    }
+
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, QueueError> {
         self.core.views(filter).await
     }
@@ -149,8 +154,8 @@ impl Queue for RedisQueue {
         self.core.retry_dead(job_id).await
     }
 
-    async fn discard_dead(&self, job_id: Option<&JobId>) -> Result<u64, QueueError> {
-        self.core.discard_dead(job_id).await
+    async fn discard_dead(&self, job_ids: Option<&[JobId]>) -> Result<u64, QueueError> {
+        self.core.discard_dead(job_ids).await
     }
 
     async fn set_paused(&self, paused: bool) -> Result<(), QueueError> {

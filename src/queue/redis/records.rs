@@ -1,7 +1,5 @@
 //! What is known of jobs: the records of those that live, the closing records of those that ended.
 
-use std::collections::HashSet;
-
 use ::redis::{Cmd, cmd};
 use bytes::Bytes;
 
@@ -14,14 +12,12 @@ use super::{
 use crate::{
     job::{Job, JobId, Owner, RawJson, Rejected},
     queue::{
-        JobFilter, JobState, JobView, QueueError,
+        JobState, JobView, QueueError,
         closing::{Closing, Facts},
         stamp,
     },
 };
 
-/// Jobs looked up in one go.
-const PAGE: usize = 200;
 /// Bytes of a closing record read for a list of jobs: enough for all of a failed one.
 const GLANCE: usize = 16 << 10;
 
@@ -29,8 +25,8 @@ const GLANCE: usize = 16 << 10;
 /// whose the job is, where it is anybody's. The claim is also the name of the body of
 /// a job that waits (`S`, `A`).
 pub(super) struct Record {
-    state: char,
-    created: Option<u64>,
+    pub(super) state: char,
+    pub(super) created: Option<u64>,
     started: Option<u64>,
     attempts: u32,
     claim: String,
@@ -39,7 +35,7 @@ pub(super) struct Record {
 
 impl Record {
     /// Reads a record and, from the field beside it, whose job it is.
-    fn read((text, owner): (Option<String>, Option<String>)) -> Option<Self> {
+    pub(super) fn read((text, owner): (Option<String>, Option<String>)) -> Option<Self> {
         let text = text?;
         let mut parts = text.splitn(5, ':');
         let state = parts.next()?.chars().next()?;
@@ -85,6 +81,18 @@ impl Core {
         Ok(Some(taken.job))
     }
 
+    /// The job of a message that is in somebody's hands, or waits for its time or for a decision.
+    pub(super) async fn live_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError> {
+        let Some((intake, record)) = self.record(job_id).await? else { return Ok(None) };
+        let ask = cmd("HGET").arg(&self.names.intakes[intake].bodies).arg(&record.claim).take();
+        let body: Option<Vec<u8>> = read(Some(self.work.one(ask).await))?;
+        let Some(body) = body else { return Ok(None) };
+        let mut taken = [Taken::open(self, intake, record.claim, body)];
+        stream::complete(self, &mut taken).await?;
+        let [taken] = taken;
+        Ok(Some(taken.job))
+    }
+
     /// The record of a job that lives, and where.
     pub(super) async fn record(&self, job_id: &JobId) -> Result<Option<(usize, Record)>, QueueError> {
         let asks: Vec<_> = self.names.intakes.iter().map(|keys| ask(keys, job_id)).collect();
@@ -105,44 +113,8 @@ impl Core {
         Ok(self.live_views(vec![(job_id.clone(), intake, record)]).await?.pop())
     }
 
-    /// Jobs, latest first.
-    pub(super) async fn views(&self, filter: &JobFilter) -> Result<Vec<JobView>, QueueError> {
-        let mut found = Vec::new();
-        for ids in self.recent().await?.chunks(PAGE) {
-            let views = self.page(ids).await?;
-            found.extend(views.into_iter().filter(|view| filter.wants(view)));
-            if found.len() >= filter.limit {
-                break;
-            }
-        }
-        found.sort_by(|a, b| b.created_at.cmp(&a.created_at));
-        found.truncate(filter.limit);
-        Ok(found)
-    }
-
-    /// Ids of jobs that came lately, of every intake in turn, so that each is as recent as its place.
-    async fn recent(&self) -> Result<Vec<JobId>, QueueError> {
-        let asks: Vec<_> =
-            self.names.intakes.iter().map(|keys| cmd("LRANGE").arg(&keys.recent).arg(0).arg(-1).take()).collect();
-        let mut lists = Vec::new();
-        for answer in self.work.run(&asks).await? {
-            let ids: Vec<String> = read(Some(answer))?;
-            lists.push(ids.into_iter());
-        }
-        let mut seen = HashSet::new();
-        let mut ids = Vec::new();
-        while lists.iter().any(|list| list.len() > 0) {
-            for id in lists.iter_mut().filter_map(Iterator::next) {
-                if seen.insert(id.clone()) {
-                    ids.extend(JobId::parse(&id).ok());
-                }
-            }
-        }
-        Ok(ids)
-    }
-
     /// What is known of these jobs, in two round trips.
-    async fn page(&self, ids: &[JobId]) -> Result<Vec<JobView>, QueueError> {
+    pub(super) async fn page(&self, ids: &[JobId]) -> Result<Vec<JobView>, QueueError> {
         let mut calls: Vec<Cmd> = Vec::new();
         for id in ids {
             calls.push(cmd("GETRANGE").arg(self.names.closing(id)).arg(0).arg(GLANCE - 1).take());

@@ -11,6 +11,7 @@ use super::{
     failpoint,
     finish::{Announce, Item, Outcome, PUT_OFF, Queued, Stage, Work, by_intake},
     link::{Answer, is_passing},
+    lists::NOTED,
     scripts,
 };
 use crate::{
@@ -69,6 +70,7 @@ pub(super) async fn tick(core: &Core, items: &mut [Item], events: &[Queued], aga
     plan_results(core, items, &mut plan);
     plan_announcements(core, items, &mut plan);
     plan_ends(core, items, &mut plan);
+    plan_notes(core, items, &mut plan);
     if let Some((replicas, timeout)) = core.config.durable
         && plan.uses.iter().any(|purpose| matches!(purpose, Use::Publish(_)))
     {
@@ -274,6 +276,28 @@ fn plan_ends(core: &Core, items: &[Item], plan: &mut Plan) {
             let mut set = cmd("SET");
             set.arg(core.names.pending(job_id)).arg(&pending[..]).arg("EX").arg(core.config.result_ttl);
             plan.add(set, Use::Events);
+        }
+    }
+}
+
+/// Ids of jobs that did not end well, so that lists of them need not look through all others. A note that is lost, or
+/// made twice, changes nothing else.
+fn plan_notes(core: &Core, items: &[Item], plan: &mut Plan) {
+    for status in ["failed", "cancelled"] {
+        let ends = |item: &Item| {
+            let now = item.at_once || item.stage == Stage::Announce;
+            now && matches!(&item.work, Work::Close(closing) if closing.facts.status == status)
+        };
+        for (intake, group) in by_intake(items, ends) {
+            let keys = &core.names.intakes[intake];
+            let list = if status == "failed" { &keys.failed } else { &keys.gone };
+            let mut push = cmd("LPUSH");
+            push.arg(list);
+            group.iter().filter_map(|i| items[*i].held.job_id.as_ref()).for_each(|id| {
+                push.arg(id.as_str());
+            });
+            plan.add(push, Use::Events);
+            plan.add(cmd("LTRIM").arg(list).arg(0).arg(NOTED - 1).take(), Use::Events);
         }
     }
 }

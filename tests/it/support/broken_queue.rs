@@ -51,6 +51,9 @@ impl Queue for BrokenQueue {
     async fn ended_job(&self, _: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError> {
         gone()
     }
+    async fn live_job(&self, _: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError> {
+        gone()
+    }
     async fn jobs(&self, _: &JobFilter) -> Result<Vec<JobView>, QueueError> {
         if self.lists_hang {
             std::future::pending::<()>().await;
@@ -75,7 +78,7 @@ impl Queue for BrokenQueue {
     async fn retry_dead(&self, _: &JobId) -> Result<bool, QueueError> {
         gone()
     }
-    async fn discard_dead(&self, _: Option<&JobId>) -> Result<u64, QueueError> {
+    async fn discard_dead(&self, _: Option<&[JobId]>) -> Result<u64, QueueError> {
         gone()
     }
     async fn set_paused(&self, _: bool) -> Result<(), QueueError> {

@@ -167,7 +167,8 @@ pub(super) async fn executions(
     Ok(Json(Handoffs { handoffs, analytics }))
 }
 
-fn sees(access: &Access, execution: &Execution) -> bool {
+/// Whether an execution is one that may be seen.
+pub(super) fn sees(access: &Access, execution: &Execution) -> bool {
     access.sees(execution.workflow_owner.as_deref().and_then(Owner::of).as_ref())
 }
 

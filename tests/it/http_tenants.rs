@@ -161,6 +161,9 @@ async fn what_is_somebody_elses_is_not_there() {
     assert_eq!(house.get("ann-looks", &format!("/v1/handoffs/{execution}")).await.status, StatusCode::OK);
     assert_eq!(house.get("ann", "/v1/handoffs").await.json()["analytics"]["executions"], 1);
     assert_eq!(house.get("bob", "/v1/handoffs").await.json()["analytics"]["executions"], 0);
+    for (who, shown) in [("ann", true), ("bob", false)] {
+        assert_eq!(house.get(who, "/ui/agents").await.text().contains(execution), shown, "{who}");
+    }
 
     for (method, path) in [
         ("GET", "/v1/jobs/ann-1"),

@@ -51,8 +51,9 @@ struct Latest {
 }
 
 /// The latest handoffs; none where the store does not say: the page's other parts do not need it.
-async fn latest(app: &App) -> Vec<Latest> {
-    let all = app.agents.trails.executions(None).await.unwrap_or_default();
+async fn latest(app: &App, access: &Access) -> Vec<Latest> {
+    let mut all = app.agents.trails.executions(None).await.unwrap_or_default();
+    all.retain(|one| api::sees(access, one));
     let line = |one: Execution| Latest {
         path: format!("/ui/handoffs/{}", encoded(&one.execution_id)),
         id: one.execution_id,
@@ -67,7 +68,7 @@ async fn latest(app: &App) -> Vec<Latest> {
     all.into_iter().take(LATEST).map(line).collect()
 }
 
-async fn page(app: &App, prompt: String, tried: Option<Tried>) -> Agents {
+async fn page(app: &App, access: &Access, prompt: String, tried: Option<Tried>) -> Agents {
     let agents = listing(&app.agents.registry.current()).agents;
     let linked = |id: &str| agents.iter().any(|agent| agent.handoffs.iter().any(|to| to == id));
     let nodes = agents.iter().filter(|agent| !agent.handoffs.is_empty() || linked(&agent.id));
@@ -77,12 +78,12 @@ async fn page(app: &App, prompt: String, tried: Option<Tried>) -> Agents {
     let edges: Vec<Edge> =
         agents.iter().flat_map(|agent| agent.handoffs.iter().map(|to| edge(&agent.id, to))).collect();
     let graph = draw("Who hands over to whom", nodes, &edges);
-    Agents { nav: "agents", agents, graph, prompt, tried, latest: latest(app).await }
+    Agents { nav: "agents", agents, graph, prompt, tried, latest: latest(app, access).await }
 }
 
 /// `GET /ui/agents`.
-pub(super) async fn show(State(app): State<App>) -> Page<impl Template> {
-    Page(page(&app, String::new(), None).await)
+pub(super) async fn show(State(app): State<App>, access: Access) -> Page<impl Template> {
+    Page(page(&app, &access, String::new(), None).await)
 }
 
 /// `POST /ui/agents`: tries a sentence. No agent answers it.
@@ -95,11 +96,11 @@ pub(super) async fn route(
     let form = Query::parse(&body::read(&headers, body, &app.settings.http).await?);
     let prompt = form.get("prompt").unwrap_or_default().trim().to_owned();
     if prompt.is_empty() {
-        return Ok(Page(page(&app, prompt, None).await));
+        return Ok(Page(page(&app, &access, prompt, None).await));
     }
     let _held = long_permit(&app)?;
     let result = api::chosen(&app, &access, &prompt, SCORES).await?;
-    Ok(Page(page(&app, prompt, Some(tried(&result))).await))
+    Ok(Page(page(&app, &access, prompt, Some(tried(&result))).await))
 }
 
 fn tried(result: &RouteResult) -> Tried {

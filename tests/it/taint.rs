@@ -27,8 +27,9 @@ fn notes() -> ScriptedServer {
     let tool = |name: &str, hints: Value| json!({"name": name, "description": name, "inputSchema": {"type": "object"}, "annotations": hints});
     let tools = [
         tool("read", json!({"readOnlyHint": true})),
-        tool("put", json!({"idempotentHint": true})),
-        tool("drop", json!({})),
+        tool("put", json!({"readOnlyHint": false, "idempotentHint": true})),
+        tool("drop", json!({"destructiveHint": true})),
+        tool("say", json!({})),
     ];
     ScriptedServer::new(json!({"tools": tools}))
 }
@@ -80,6 +81,7 @@ fn calls(site: &Site, stored: &str) -> Vec<(&'static str, Value, bool, String)> 
         ("notes__read", json!({}), false, "mcp:notes/read"),
         ("notes__put", json!({}), true, "mcp:notes/put"),
         ("notes__drop", json!({}), true, "mcp:notes/drop"),
+        ("notes__say", json!({}), false, "mcp:notes/say"),
     ];
     rows.into_iter().map(|(tool, arguments, acts, source)| (tool, arguments, acts, source.to_owned())).collect()
 }

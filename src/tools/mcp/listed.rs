@@ -34,6 +34,9 @@ pub struct ListedTool {
     pub reads: bool,
     /// The server says that a second call with the same arguments changes nothing.
     pub repeats: bool,
+    /// The server says that a call changes something.
+    #[serde(default)]
+    pub changes: bool,
 }
 
 /// What a server lists.
@@ -100,6 +103,7 @@ fn read(server: &str, tool: &Offered) -> Result<ListedTool, String> {
         schema: with_type(schema),
         reads: hints.and_then(|hints| hints.read_only_hint).unwrap_or(false),
         repeats: hints.and_then(|hints| hints.idempotent_hint).unwrap_or(false),
+        changes: hints.is_some_and(|hints| hints.read_only_hint == Some(false) || hints.destructive_hint == Some(true)),
     })
 }
 

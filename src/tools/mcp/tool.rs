@@ -95,6 +95,11 @@ impl Tool for McpTool {
         }
     }
 
+    /// What a tool says of itself. Most say nothing: asking about each of their calls would make people approve blindly.
+    async fn has_consequences(&self, _: &RawJson, _: &ToolContext<'_>) -> Result<bool, JobError> {
+        Ok(self.listed.changes)
+    }
+
     /// Whatever the server's tool is for, its words are not ours.
     fn outside(&self, _: &RawJson, _: &ToolContext<'_>) -> Option<String> {
         Some(format!("mcp:{}/{}", self.lease.spec().name, self.listed.name))

@@ -6,7 +6,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Failure, assemble};
 use crate::{
@@ -15,6 +15,9 @@ use crate::{
     telemetry,
     worker::{self, Drained, Pool},
 };
+
+/// Longest time that answers, records and spans under way have after the last job.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Work on the queue until told to stop, with health, metrics and the API beside it
 ///
@@ -54,21 +57,22 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     // From here on SIGHUP reads the agents file again and never ends the process, not even before the watcher runs.
     let _hangup = listen(SignalKind::hangup())?;
     let known = registry.current().agents.len();
-    let learner = tokio::spawn(agents::learn_ahead(parts.router(), registry.clone(), closing.clone()));
-    let watcher = {
+    let beside = TaskTracker::new();
+    beside.spawn(agents::learn_ahead(parts.router(), registry.clone(), closing.clone()));
+    beside.spawn({
         let closing = closing.clone();
-        tokio::spawn(async move { registry.watch(closing).await })
-    };
-    let exporting = export.map(|export| tokio::spawn(export.run(metrics, closing.clone())));
-    let server = tokio::spawn(http::serve(app, listener, closing.clone()));
-    let tally = tokio::spawn(worker::record(parts.runner.clone(), parts.queue.clone(), closing.clone()));
-    let sweeper = tokio::spawn(parts.artifacts.clone().sweep(closing.clone()));
-    let scribe = parts.scribe.take().map(|scribe| tokio::spawn(scribe.run(closing.clone())));
-    let scribe = async move {
-        if let Some(scribe) = scribe {
-            let _ = scribe.await;
-        }
-    };
+        async move { registry.watch(closing).await }
+    });
+    beside.spawn(http::serve(app, listener, closing.clone()));
+    beside.spawn(worker::record(parts.runner.clone(), parts.queue.clone(), closing.clone()));
+    beside.spawn(parts.artifacts.clone().sweep(closing.clone()));
+    if let Some(scribe) = parts.scribe.take() {
+        beside.spawn(scribe.run(closing.clone()));
+    }
+    if let Some(export) = export {
+        beside.spawn(export.run(metrics, closing.clone()));
+    }
+    beside.close();
     tracing::info!(
         bind = %bind,
         concurrency = settings.worker.concurrency,
@@ -89,13 +93,7 @@ pub(super) async fn run(settings: Settings, args: Args) -> Result<(), Failure> {
     let (drained, ()) = tokio::join!(pool.run(stop, at_once), drain);
     parts.queue.close().await;
     closing.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(3), async {
-        tokio::join!(server, watcher, tally, learner, sweeper, scribe)
-    })
-    .await;
-    if let Some(exporting) = exporting {
-        let _ = tokio::time::timeout(Duration::from_secs(5), exporting).await;
-    }
+    let _ = tokio::time::timeout(ENDING, beside.wait()).await;
     match drained {
         Drained::Finished => tracing::info!("stopped; every running job has finished"),
         Drained::HandedBack => tracing::info!("stopped; running jobs were handed back to the queue"),

@@ -415,7 +415,8 @@ impl State {
         let all = self.live.keys().chain(self.ended.keys());
         let mut views: Vec<JobView> =
             all.filter_map(|id| self.view(id, false)).filter(|view| filter.takes(view)).collect();
-        views.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        let when = |view: &JobView| (view.created_at.clone(), view.job_id.to_string());
+        views.sort_by_cached_key(|view| std::cmp::Reverse(when(view)));
         views.truncate(filter.limit);
         views
     }

@@ -25,7 +25,7 @@ use agent_runner::{
     lanes::{HandoffOptions, Handoffs, LaneEnd, Record, handoff::Surroundings},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest, ToolCall},
     net::{Credentials, Egress},
-    settings::Settings,
+    settings::{Settings, TaintedEffects},
     store::{Journal, MemoryStore, RedisStore, SharedStore},
     tools::{ToolContext, mcp::Servers},
 };
@@ -87,7 +87,7 @@ fn lane(store: &SharedStore, model: Arc<Model>) -> Handoffs {
         trail: TrailStore::new(store.clone(), HOUR),
         model: Some(model),
         tools: Vec::new(),
-        toolbox: Arc::new(Toolbox { servers, sources: Vec::new() }),
+        toolbox: Arc::new(Toolbox { servers, sources: Vec::new(), tainted: TaintedEffects::Approve }),
         pools: Arc::new(Pools::new(store.clone(), Duration::from_secs(15))),
         conversations: Conversations::new(store.clone(), HOUR),
         options: HandoffOptions {

@@ -6,13 +6,19 @@ use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::problem::Problem;
 use crate::{job::JobId, settings::Http};
+
+/// Bytes that are copied together.
+const BLOCK: usize = 64 << 10;
+/// After so many pieces they must have this many bytes on average.
+const MAX_CRUMBS: usize = 16_384;
+const CRUMB: usize = 16;
 
 /// What a client says its body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,16 +70,26 @@ fn unsupported(found: &str) -> Problem {
 /// is dropped there, and one that comes too slowly is given up. One that announces no length may only be half as
 /// large: all of it has to be held before it can be refused.
 pub(super) async fn read(headers: &HeaderMap, body: Body, settings: &Http) -> Result<Bytes, Problem> {
-    let limit = settings.max_body_bytes;
+    read_at_most(settings.max_body_bytes, headers, body, settings).await
+}
+
+/// The same with a bound of its own.
+pub(super) async fn read_at_most(
+    limit: usize,
+    headers: &HeaderMap,
+    body: Body,
+    settings: &Http,
+) -> Result<Bytes, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
     let limit = if announced.is_some() { limit } else { limit / 2 };
-    let collected = Limited::new(body, limit).collect();
+    let collected = collect(Limited::new(body, limit));
     match tokio::time::timeout(Duration::from_secs(settings.body_timeout_secs), collected).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Ok(collected)) => Ok(collected),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
+        Ok(Err(error)) if error.is::<Crumbs>() => Err(Problem::bad_request(error.to_string())),
         Ok(Err(_)) => Err(Problem::bad_request("the body could not be read to its end")),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -81,6 +97,36 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, settings: &Http) -> Re
             format!("the body did not arrive within {} s (http.body_timeout_secs)", settings.body_timeout_secs),
         )),
     }
+}
+
+/// A body in pieces so small that reading it is nothing but work.
+#[derive(Debug, thiserror::Error)]
+#[error("the body comes in chunks of a few bytes: send larger ones, or a Content-Length")]
+struct Crumbs;
+
+/// All of a body, copied together: a piece that is kept by itself costs far more than its bytes.
+async fn collect(mut body: Limited<Body>) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let mut blocks: Vec<BytesMut> = Vec::new();
+    let (mut pieces, mut bytes) = (0_usize, 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        (pieces, bytes) = (pieces + 1, bytes + data.len());
+        if pieces > MAX_CRUMBS && bytes / pieces < CRUMB {
+            return Err(Crumbs.into());
+        }
+        match blocks.last_mut() {
+            Some(block) if block.capacity() - block.len() >= data.len() => block.extend_from_slice(&data),
+            _ => {
+                let mut block = BytesMut::with_capacity(data.len().max(BLOCK));
+                block.extend_from_slice(&data);
+                blocks.push(block);
+            }
+        }
+    }
+    Ok(match blocks.len() {
+        1 => blocks.remove(0).freeze(),
+        _ => blocks.concat().into(),
+    })
 }
 
 fn too_large(limit: usize) -> Problem {
@@ -151,6 +197,19 @@ mod tests {
                 assert!(std::str::from_utf8(&out).unwrap().trim().starts_with(kept), "{message}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_crumbs_is_refused_and_one_of_pieces_is_put_together() {
+        let pieces = async |count: usize, bytes: usize| {
+            let all = futures::stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(vec![b'a'; bytes])));
+            read(&HeaderMap::new(), Body::from_stream(all), &Http::default()).await
+        };
+        for (count, bytes) in [(0, 1), (1, 1), (16_000, 1), (40_000, 20), (3, 100_000)] {
+            assert_eq!(pieces(count, bytes).await.unwrap().len(), count * bytes);
+        }
+        assert_eq!(pieces(20_000, 1).await.unwrap_err().status(), StatusCode::BAD_REQUEST);
+        assert_eq!(pieces(200, 100_000).await.unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
     if is_open(request.uri().path()) {
         return next.run(request).await;
     }
-    let verdict = host_is_ours(request.headers(), settings)
+    let verdict = one_host(&request)
+        .and_then(|()| host_is_ours(request.headers(), settings))
         .and_then(|()| origin_is_ours(request.method(), request.headers()))
         .and_then(|()| has_allowance(&app, &request))
         .and_then(|()| who_asks(&request, settings));
@@ -78,6 +79,18 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
 /// Paths that need no token.
 pub(super) fn is_open(path: &str) -> bool {
     matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics")
+}
+
+/// A request names one host, once: two readers of it must not come to two.
+fn one_host(request: &Request) -> Result<(), Problem> {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    let (first, more) = (named.next(), named.next().is_some());
+    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let differs = target.zip(first).is_some_and(|(target, host)| !host.as_bytes().eq_ignore_ascii_case(target));
+    if more || differs {
+        return Err(Problem::bad_request("the request names more than one host"));
+    }
+    Ok(())
 }
 
 /// Without a token, the network is the only lock: a page in a browser could reach in through a name of its

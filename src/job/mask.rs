@@ -7,6 +7,8 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use regex::Regex;
 
+use super::RawJson;
+
 /// What stands for a credential.
 const MASK: &str = "***";
 
@@ -14,7 +16,7 @@ const MASK: &str = "***";
 const MAX_DEPTH: usize = 4;
 
 /// Members whose values are credentials, without `-`, `_`, `.` and case; names that end in one of these count too.
-const SECRET: [&str; 14] = [
+const SECRET: [&str; 19] = [
     "authorization",
     "apikey",
     "token",
@@ -29,6 +31,11 @@ const SECRET: [&str; 14] = [
     "accesskey",
     "privatekey",
     "credentials",
+    "bearer",
+    "auth",
+    "signature",
+    "jwt",
+    "sessionkey",
 ];
 /// The same for cookies, which also begin names.
 const COOKIE: [&str; 4] = ["cookie", "cookies", "setcookie", "credential"];
@@ -43,9 +50,12 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         // A header line, to its end.
         (r#"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-api-key)\s*[:=]\s*[^\r\n"'}&]+"#, "${1}: ***"),
         (r"(?i)\b(bearer)\s+[a-z0-9._~+/=-]{4,}", "${1} ***"),
+        // JSON Web Tokens, and keys that say what they are.
+        (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*", MASK),
+        (r"\bsk-[A-Za-z0-9_-]{16,}", MASK),
         // key=value of a query or a form, key: value of a text.
         (
-            r#"(?i)\b([a-z_-]*(?:api[_-]?key|token|password|passwd|secret|secret[_-]?key|access[_-]?key))(\s*[=:]\s*)[^\s&,;"'{}\[\]\\]+"#,
+            r#"(?i)\b([a-z_-]*(?:api[_-]?key|token|password|passwd|secret|secret[_-]?key|access[_-]?key|signature|sig|jwt))(\s*[=:]\s*)[^\s&,;"'{}\[\]\\]+"#,
             "${1}${2}***",
         ),
     ];
@@ -57,6 +67,25 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 #[must_use]
 pub fn mask_secrets(text: &str) -> Cow<'_, str> {
     masked(text, 0)
+}
+
+/// What a credential may stand beside, in any case: without one of these there is none to hide.
+static SIGNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)auth|key|token|pass|pwd|secret|credential|cookie|bearer|session|sig|jwt|@|eyJ|sk-").ok()
+});
+
+impl RawJson {
+    /// The same with every credential in it hidden, as [`mask_secrets`] finds them.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        if SIGNS.as_ref().is_some_and(|signs| !signs.is_match(self.as_str())) {
+            return self.clone();
+        }
+        match mask_secrets(self.as_str()) {
+            Cow::Borrowed(_) => self.clone(),
+            Cow::Owned(clean) => Self::parse(clean.into()).unwrap_or_else(|_| Self::from_trusted(r#"{"hidden":true}"#)),
+        }
+    }
 }
 
 fn masked(text: &str, depth: usize) -> Cow<'_, str> {
@@ -241,7 +270,7 @@ fn end_of_value(text: &str, from: usize) -> usize {
 
 fn by_rules(words: &str) -> Cow<'_, str> {
     // Without one of these there is nothing to find.
-    if !words.contains([':', '=', ' ']) {
+    if !words.contains([':', '=', ' ', '.']) && !words.contains("sk-") {
         return Cow::Borrowed(words);
     }
     let mut clean = Cow::Borrowed(words);
@@ -290,6 +319,24 @@ mod tests {
                 let after: serde_json::Value = serde_json::from_str(&masked).unwrap();
                 assert_eq!(before.as_object().map(serde_json::Map::len), after.as_object().map(serde_json::Map::len));
             }
+        }
+    }
+
+    #[test]
+    fn arguments_stay_json_without_their_credentials() {
+        for (text, clean) in [
+            (r#"{"a":1.10,"name":"x"}"#, r#"{"a":1.10,"name":"x"}"#),
+            (
+                r#"{"url":"https://a.b/x?api_key=canary&p=2","headers":{"Authorization":"Bearer canary"},"token":123}"#,
+                r#"{"url":"https://a.b/x?api_key=***&p=2","headers":{"Authorization":"***"},"token":"***"}"#,
+            ),
+            (r#"{"a":"eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.c2ln","b":"sk-0123456789abcdefgh"}"#, r#"{"a":"***","b":"***"}"#),
+            (
+                r#"{"X-Amz-Signature":"canary","u":"/p?sig=canary&x=1"}"#,
+                r#"{"X-Amz-Signature":"***","u":"/p?sig=***&x=1"}"#,
+            ),
+        ] {
+            assert_eq!(RawJson::from_trusted(text).without_secrets().as_str(), clean);
         }
     }
 

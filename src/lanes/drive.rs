@@ -119,7 +119,7 @@ impl Drive<'_> {
         }
         for call in calls {
             let planned = JobEvent::new(EventKind::Plan).with("tool", call.name.as_str());
-            (self.tool_context.emit)(planned.with_json("args", &shortened(&call.arguments)));
+            (self.tool_context.emit)(planned.with_json("args", &shortened(&call.arguments).without_secrets()));
         }
         Ok(turn)
     }

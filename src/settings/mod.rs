@@ -83,7 +83,9 @@ impl Settings {
     /// Everything that is in force as JSON (which is YAML too), secrets masked.
     #[must_use]
     pub fn shown(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        let mut tree = serde_json::to_value(self).unwrap_or_default();
+        hide_in_addresses(&mut tree);
+        serde_json::to_string_pretty(&tree).unwrap_or_default()
     }
 
     /// Bounds on a message.
@@ -93,6 +95,28 @@ impl Settings {
             max_job_bytes: self.worker.max_job_bytes,
             max_prompt_bytes: self.worker.max_prompt_bytes,
         }
+    }
+}
+
+/// Hides what may be a credential in an address: its user and its query.
+fn hide_in_addresses(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains("://") => {
+            if let Ok(mut url) = url::Url::parse(text) {
+                let query = url.query().map(|_| "?***").unwrap_or_default();
+                let user = if url.username().is_empty() && url.password().is_none() { "" } else { "***@" };
+                if query.is_empty() && user.is_empty() {
+                    return;
+                }
+                let _ = (url.set_username(""), url.set_password(None));
+                url.set_query(None);
+                url.set_fragment(None);
+                *text = format!("{}{query}", url.as_str().replacen("://", &format!("://{user}"), 1));
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(hide_in_addresses),
+        Value::Object(members) => members.values_mut().for_each(hide_in_addresses),
+        _ => {}
     }
 }
 

@@ -235,3 +235,15 @@ fn texts_go_to_no_server_that_nobody_named() {
     let error = load(&format!("{models}}}\nembeddings: {{provider: openai}}"), &[]).unwrap_err();
     assert!(error.to_string().contains("embeddings.base_url"), "{error}");
 }
+
+#[test]
+fn addresses_are_shown_without_users_and_queries() {
+    let env = [
+        ("OPENAI_BASE_URL", "http://k:canary@127.0.0.1/v1?key=canary"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let shown: Value = serde_json::from_str(&Settings::load(None, &env.to_vec()).unwrap().shown()).unwrap();
+    assert_eq!(shown["llm"]["base_url"], "http://***@127.0.0.1/v1?***");
+    assert_eq!(shown["telemetry"]["otlp_endpoint"], "http://c:4318");
+}

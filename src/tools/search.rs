@@ -48,6 +48,12 @@ pub trait SearchSource: Send + Sync {
     /// # Errors
     /// That it cannot be read now, in a sentence.
     async fn tools(&self, job: &Job) -> Result<Vec<ToolHit>, String>;
+
+    /// Where words of strangers among them come from; nothing where there are none.
+    fn outside(&self, job: &Job) -> Option<String> {
+        let _ = job;
+        None
+    }
 }
 
 /// The tools that an agent is offered as they are.
@@ -131,6 +137,10 @@ impl Tool for FindTools {
 
     fn only_reads(&self, _: &RawJson) -> bool {
         true
+    }
+
+    fn outside(&self, _: &RawJson, context: &ToolContext<'_>) -> Option<String> {
+        self.sources.iter().find_map(|source| source.outside(context.job))
     }
 
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {

@@ -162,5 +162,13 @@ pub(super) fn published(mut document: JobResult, inline_max: usize) -> JobResult
     if document.result.as_ref().is_some_and(|result| result.len() > inline_max) {
         document.result = None;
     }
+    hide_secrets(&mut document);
     document
+}
+
+/// Credentials in the arguments of tool calls are nobody's who reads a result.
+pub(super) fn hide_secrets(document: &mut JobResult) {
+    for call in &mut document.metadata.tool_calls {
+        call.args = call.args.without_secrets();
+    }
 }

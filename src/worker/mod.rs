@@ -125,11 +125,12 @@ impl Runner {
         let waited = around.clock.waited();
         let execution = started.elapsed().saturating_sub(waited);
         let times = conclude::Times { attempt: 1, waited, execution, ..conclude::Times::default() };
-        let document = conclude::result(job, end, notes, meter.spend(), times);
+        let mut document = conclude::result(job, end, notes, meter.spend(), times);
         if !journal.replays() {
             self.remember(job, &document).await;
             self.learn(job, &document, columns).await;
         }
+        conclude::hide_secrets(&mut document);
         emit(conclude::closing_event(&document));
         document
     }

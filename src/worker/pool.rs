@@ -20,6 +20,8 @@ use crate::{
 
 /// Longest pause between two tries to claim while the queue is out of reach.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// Longest time for handing jobs back.
+const HAND_BACK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a pool ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,10 @@ impl Pool {
             return Drained::Finished;
         }
         pool.hand_back.cancel();
-        finished.await;
+        // Where Redis takes nothing, leases run out by themselves.
+        if tokio::time::timeout(HAND_BACK_PATIENCE, finished).await.is_err() {
+            tracing::warn!("some jobs could not be handed back: they are delivered again when their leases end");
+        }
         Drained::HandedBack
     }
 

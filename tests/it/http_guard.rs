@@ -111,6 +111,13 @@ async fn without_a_token_a_name_that_is_not_ours_is_refused() {
             assert_eq!(answer.problem(), "forbidden_host");
         }
     }
+    for twice in [
+        Request::get("/openapi.json").header(header::HOST, "localhost").header(header::HOST, "evil.example"),
+        Request::get("http://evil.example/openapi.json").header(header::HOST, "localhost"),
+    ] {
+        let answer = send(&local, twice.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{answer:?}");
+    }
     // Probes and scrapers call by whatever name they have.
     let probe = Request::get("/health/live").header(header::HOST, "pod-7.cluster").body(Body::empty()).unwrap();
     assert_eq!(send(&local, probe).await.status, StatusCode::OK);

@@ -395,6 +395,17 @@ async fn a_durable_queue_refuses_a_forgetful_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_durable_queue_does_not_wait_for_replicas_that_never_were() {
+    let redis = Redis::with(&["--appendonly", "yes", "--maxmemory-policy", "noeviction"]);
+    let mut settings = redis.settings();
+    settings.queue.durable = true;
+    let queue = RedisQueue::connect(&settings).await.unwrap();
+    push_job(&redis, "a").await;
+    assert_eq!(one(&queue).await.finish(done("1")).await.unwrap(), Finished::Done);
+    assert!(queue.result(&JobId::parse("a").unwrap(), Duration::ZERO).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_where_nothing_listens_is_an_error() {
     let mut settings = Settings::default();
     settings.redis.url = format!("redis://127.0.0.1:{}", crate::support::redis::free_port()).into();

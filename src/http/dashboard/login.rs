@@ -24,6 +24,8 @@ const COOKIE: &str = "agent_runner_session";
 
 /// How long one stays signed in.
 const HOLDS_SECS: i64 = 12 * 3600;
+/// Bytes of the form: it holds a token and a path.
+const MAX_FORM: usize = 16 << 10;
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -81,13 +83,14 @@ fn page(next: &str, refused: bool) -> Response {
 
 /// A path of this server, whatever was asked for: nobody is led elsewhere.
 fn ours(next: &str) -> &str {
-    let path = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
-    if path { next } else { "/" }
+    // Browsers drop tabs and line ends from addresses before they read them.
+    let plain = next.chars().all(|c| c != '\\' && !c.is_control() && !c.is_whitespace());
+    if plain && next.starts_with('/') && !next.starts_with("//") { next } else { "/" }
 }
 
 /// `POST /ui/login`.
 pub(super) async fn sign_in(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Fault> {
-    let form = Query::parse(&body::read(&headers, body, &app.settings.http).await?);
+    let form = Query::parse(&body::read_at_most(MAX_FORM, &headers, body, &app.settings.http).await?);
     let next = ours(form.get("next").unwrap_or("/"));
     if !app.settings.http.has_tokens() {
         return Ok(Redirect::to(next).into_response());
@@ -154,6 +157,9 @@ mod tests {
             ("//evil.example", "/"),
             ("https://x", "/"),
             ("/\\e", "/"),
+            ("/\t/evil.example", "/"),
+            ("/\n/evil.example", "/"),
+            ("/ /evil.example", "/"),
         ] {
             assert_eq!(ours(next), path);
         }

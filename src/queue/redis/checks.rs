@@ -32,6 +32,12 @@ pub(super) async fn run(core: &Core) -> Result<(), QueueError> {
                     .into(),
             );
         }
+        let replicas: usize = field("connected_slaves").and_then(|count| count.parse().ok()).unwrap_or(0);
+        if replicas > 0 {
+            core.replicated.store(true, Ordering::Relaxed);
+        } else if core.config.durable.is_some_and(|(wanted, _)| wanted > 0) {
+            tracing::warn!("queue.durable is on and redis has no replica: results are as safe as its disk");
+        }
         if core.config.durable.is_some() && !faults.is_empty() {
             return Err(QueueError(format!("queue.durable is on, but {}", faults.join("; and "))));
         }

@@ -90,6 +90,8 @@ pub(super) struct Core {
     pub(super) renewals_over: CancellationToken,
     /// Whether the server makes streams of dumps.
     pub(super) dumps: AtomicBool,
+    /// Whether the server has, or had, replicas.
+    pub(super) replicated: AtomicBool,
     boot: String,
     calls: AtomicU64,
 }
@@ -117,6 +119,7 @@ impl Core {
             renewals_over: CancellationToken::new(),
             boot: uuid::Uuid::new_v4().simple().to_string()[..12].to_owned(),
             dumps: AtomicBool::new(false),
+            replicated: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             config,
         }

@@ -437,13 +437,26 @@ fn sole(core: &Core, item: &mut Item, done: bool) {
 }
 
 /// Without the confirmation of enough replicas a result is published again: that changes nothing where it
-/// stands, and writes it where a failover took it away.
+/// stands, and writes it where a failover took it away. A server that never had replicas has none to wait for.
 fn confirmed(core: &Core, items: &mut [Item], answer: Answer) {
     let wanted = core.config.durable.map_or(0, |(replicas, _)| replicas) as i64;
-    let enough = matches!(answer, Ok(Value::Int(replicas)) if replicas >= wanted);
-    if enough {
+    let confirmed = match answer {
+        Ok(Value::Int(replicas)) => Some(replicas),
+        _ => None,
+    };
+    if confirmed.is_some_and(|replicas| replicas > 0) {
+        core.replicated.store(true, Ordering::Relaxed);
+    }
+    let alone = confirmed == Some(0) && !core.replicated.load(Ordering::Relaxed);
+    if alone || confirmed.is_some_and(|replicas| replicas >= wanted) {
         return;
     }
+    tracing::warn!(
+        confirmed,
+        wanted,
+        results = items.iter().filter(|item| item.stage == Stage::Publish).count(),
+        "too few replicas confirmed results in time (queue.wait_replicas, queue.wait_timeout_ms): they are published again"
+    );
     for item in items.iter_mut().filter(|item| item.stage == Stage::Publish) {
         item.outcome = Outcome::Failed("too few replicas confirmed the result in time".into(), true);
     }

@@ -25,6 +25,8 @@ use crate::settings::Secret;
 const MAX_OPEN_FILES: u64 = 1024;
 /// Lines of its standard error that are logged; more are read and dropped, so that it does not block on them.
 const MAX_LOGGED_LINES: usize = 200;
+/// Bytes from which on a value of the environment is hidden: shorter ones stand in any line.
+const MIN_SECRET: usize = 6;
 /// Bytes of one such line.
 const MAX_LOGGED_LINE: u64 = 2 << 10;
 
@@ -153,7 +155,7 @@ pub(super) fn start(server: &str, program: &Program, guard: Option<&Path>) -> Re
         group.kill();
         return Err(format!("{name:?} cannot be limited: {error}"));
     }
-    tokio::spawn(log(server.to_owned(), stderr));
+    tokio::spawn(log(server.to_owned(), stderr, program.env.values().cloned().collect()));
     Ok(Started { group, stdin, stdout })
 }
 
@@ -191,13 +193,22 @@ fn can_limit(memory_mb: Option<u64>) -> Result<(), String> {
 }
 
 /// What a server says beside the protocol, for whoever looks for its faults.
-async fn log(server: String, stderr: ChildStderr) {
+/// Values that the server was given are not repeated.
+async fn log(server: String, stderr: ChildStderr, given: Vec<Secret>) {
     let mut lines = BufReader::new(stderr);
     for _ in 0..MAX_LOGGED_LINES {
         let mut line = Vec::new();
         match (&mut lines).take(MAX_LOGGED_LINE).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => tracing::info!(server, said = %String::from_utf8_lossy(&line).trim_end(), "an MCP server said"),
+            Ok(_) => {
+                let mut said = String::from_utf8_lossy(&line).trim_end().to_owned();
+                for value in given.iter().map(|value| value.expose_secret().trim()) {
+                    if value.len() >= MIN_SECRET {
+                        said = said.replace(value, "***");
+                    }
+                }
+                tracing::info!(server, %said, "an MCP server said");
+            }
         }
     }
     tracing::info!(server, "an MCP server says more than is logged");

@@ -20,7 +20,7 @@ use url::Url;
 
 use super::{Effect, SearchSource, Tool, ToolBounds, ToolContext, ToolEnd, ToolHit, ToolOutput, Watch};
 use crate::{
-    job::{ErrorCode, Job, JobError, Lane, Preview, RawJson},
+    job::{ErrorCode, Job, JobError, Lane, Owner, Preview, RawJson},
     llm::ToolSpec,
     net::{Credentials, Egress, Method, Request, Response},
 };
@@ -38,12 +38,16 @@ const RESULT_BYTES: usize = 64 << 10;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Documents that are kept, and for how long.
 const MAX_DOCUMENTS: usize = 32;
+/// Owners that are remembered of one document.
+const MAX_OWNERS: usize = 100;
 const DOCUMENT_TTL: Duration = Duration::from_secs(300);
 
 /// A document with the address it was asked for at, and by whom.
 struct Kept {
     url: String,
     profile: Option<String>,
+    /// Whose jobs asked for it.
+    owners: Vec<Option<Owner>>,
     read: Instant,
     document: Arc<Document>,
 }
@@ -53,19 +57,31 @@ struct Kept {
 struct Documents(Mutex<VecDeque<Kept>>);
 
 impl Documents {
-    fn get(&self, url: &str, profile: Option<&str>) -> Option<Arc<Document>> {
+    fn get(&self, url: &str, profile: Option<&str>, owner: Option<&Owner>) -> Option<Arc<Document>> {
         let mut kept = self.0.lock();
         kept.retain(|one| one.read.elapsed() < DOCUMENT_TTL);
-        kept.iter().find(|one| one.url == url && one.profile.as_deref() == profile).map(|one| one.document.clone())
+        let one = kept.iter_mut().find(|one| one.url == url && one.profile.as_deref() == profile)?;
+        if one.owners.len() < MAX_OWNERS && !one.owners.iter().any(|known| known.as_ref() == owner) {
+            one.owners.push(owner.cloned());
+        }
+        Some(one.document.clone())
     }
 
-    fn put(&self, url: &str, profile: Option<&str>, document: Arc<Document>) {
+    /// Those that jobs of this owner have read without a credential.
+    fn open_to(&self, owner: Option<&Owner>) -> Vec<(String, Arc<Document>)> {
+        let kept = self.0.lock();
+        let open = kept.iter().filter(|one| one.profile.is_none());
+        let own = open.filter(|one| one.owners.iter().any(|known| known.as_ref() == owner));
+        own.map(|one| (one.url.clone(), one.document.clone())).collect()
+    }
+
+    fn put(&self, url: &str, profile: Option<&str>, owner: Option<&Owner>, document: Arc<Document>) {
         let mut kept = self.0.lock();
         if kept.len() >= MAX_DOCUMENTS {
             kept.pop_front();
         }
         let (url, profile) = (url.to_owned(), profile.map(str::to_owned));
-        kept.push_back(Kept { url, profile, read: Instant::now(), document });
+        kept.push_back(Kept { url, profile, owners: vec![owner.cloned()], read: Instant::now(), document });
     }
 }
 
@@ -79,13 +95,10 @@ impl SearchSource for KnownOperations {
         Some(NAME)
     }
 
-    /// Documents that were read with a credential are not for everybody.
-    async fn tools(&self, _: &Job) -> Result<Vec<ToolHit>, String> {
-        let documents: Vec<(String, Arc<Document>)> = {
-            let kept = self.0.0.lock();
-            let open = kept.iter().filter(|one| one.profile.is_none());
-            open.map(|one| (one.url.clone(), one.document.clone())).collect()
-        };
+    /// Documents that were read with a credential, or for another owner, are not for everybody: an address may hold a
+    /// credential too.
+    async fn tools(&self, job: &Job) -> Result<Vec<ToolHit>, String> {
+        let documents = self.0.open_to(job.owner().as_ref());
         let mut hits = Vec::new();
         for (url, document) in &documents {
             hits.extend(document.operations().map(|found| ToolHit {
@@ -96,6 +109,13 @@ impl SearchSource for KnownOperations {
             }));
         }
         Ok(hits)
+    }
+
+    /// Whoever wrote a document wrote its descriptions.
+    fn outside(&self, job: &Job) -> Option<String> {
+        let (url, _) = self.0.open_to(job.owner().as_ref()).pop()?;
+        let host = Url::parse(&url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        Some(format!("{NAME} {host}").trim_end().to_owned())
     }
 }
 
@@ -128,12 +148,13 @@ impl OpenApiAction {
         KnownOperations(self.documents.clone())
     }
 
-    async fn document(&self, arguments: &Arguments) -> Result<Arc<Document>, JobError> {
+    async fn document(&self, arguments: &Arguments, job: &Job) -> Result<Arc<Document>, JobError> {
         let (url, profile) = (arguments.openapi_url.as_str(), arguments.auth_profile.as_deref());
         // The document may lie elsewhere than the API: there nobody is told who asks.
         let header = profile.and_then(|profile| self.credentials.header(profile, url).ok());
         let profile = profile.filter(|_| header.is_some());
-        if let Some(document) = self.documents.get(url, profile) {
+        let owner = job.owner();
+        if let Some(document) = self.documents.get(url, profile, owner.as_ref()) {
             return Ok(document);
         }
         let headers = header.map(|(name, value)| (name, value.expose_secret().to_owned())).into_iter().collect();
@@ -144,7 +165,7 @@ impl OpenApiAction {
         let read = tokio::task::spawn_blocking(move || Document::read(&body, base)).await;
         let read = read.map_err(|_| told("the document could not be read: it hit a defect of the runner"))?;
         let document = Arc::new(read.map_err(|why| told(format!("the document at {url}: {why}")))?);
-        self.documents.put(url, profile, document.clone());
+        self.documents.put(url, profile, owner.as_ref(), document.clone());
         Ok(document)
     }
 
@@ -194,16 +215,16 @@ impl Tool for OpenApiAction {
         Some(format!("{NAME} {}", url.as_ref().and_then(Url::host_str).unwrap_or_default()).trim_end().to_owned())
     }
 
-    async fn has_consequences(&self, arguments: &RawJson, _: &ToolContext<'_>) -> Result<bool, JobError> {
+    async fn has_consequences(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<bool, JobError> {
         let arguments = Arguments::read(arguments)?;
-        let document = self.document(&arguments).await?;
+        let document = self.document(&arguments, context.job).await?;
         let found = document.operation(&arguments.operation_id).map_err(told)?;
         Ok(!Method::parse(found.method).is_some_and(is_safe))
     }
 
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         let arguments = Arguments::read(arguments)?;
-        let document = self.document(&arguments).await?;
+        let document = self.document(&arguments, context.job).await?;
         let found = document.operation(&arguments.operation_id).map_err(told)?;
         let ready = operation::ready(&document, &found, &arguments.params, arguments.body.as_ref())
             .map_err(|why| told(format!("{}: {why}", arguments.operation_id)))?;

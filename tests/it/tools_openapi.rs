@@ -6,7 +6,7 @@ use agent_runner::{
     job::ErrorCode,
     net::{Credentials, Egress},
     settings::{self, AuthProfile},
-    tools::OpenApiAction,
+    tools::{OpenApiAction, Taint, Watch},
 };
 use serde_json::{Value, json};
 
@@ -206,4 +206,22 @@ async fn a_call_that_changes_something_is_not_made_twice() {
     assert_eq!(error.details["reason"], "outcome_unknown");
     bench.call(&kit, "openapi_action", &list.to_string(), 2).await.unwrap();
     assert_eq!(site.visits().iter().filter(|visit| visit.method == "DELETE").count(), 1);
+}
+
+#[tokio::test]
+async fn descriptions_are_found_by_those_whose_jobs_read_them_and_taint() {
+    let site = site().await;
+    let registry = registry(json!(["openapi_action", "search_tools"]), json!({}));
+    let ann = bench(&open(&site)).job_of(Some("ann"));
+    let bob = ann.job_of(Some("bob"));
+    let arguments = json!({"openapi_url": site.url("/docs/openapi.yaml?key=anns"), "operation_id": "listPets", "params": {"X-Shop": "a"}});
+    let searched = async |who: &Workbench| {
+        let (kit, watch) = (who.kit(&registry).await, Watch::over(Taint::default()));
+        let found = who.call_under(&kit, "search_tools", r#"{"query":"pets of the shop"}"#, 7, Some(&watch)).await;
+        (found.unwrap().contains("key=anns"), watch.fresh())
+    };
+    assert_eq!(searched(&ann).await, (false, vec![]));
+    ann.call(&ann.kit(&registry).await, "openapi_action", &arguments.to_string(), 0).await.unwrap();
+    assert_eq!(searched(&ann).await, (true, vec!["openapi_action 127.0.0.1".to_owned()]));
+    assert_eq!(searched(&bob).await, (false, vec![]));
 }

@@ -71,6 +71,11 @@ pub async fn guard(side: Side, agent: &Agent, text: &str, with: &Guarding<'_>) -
     Ok(())
 }
 
+/// Whether `error` is a guardrail's: it ends the whole run. Nobody else may take over, and no agent is told to go on.
+pub(super) fn is_trip(error: &JobError) -> bool {
+    error.details.get("reason").and_then(Value::as_str) == Some("guardrail")
+}
+
 /// The text itself stands nowhere: it may be what must not get out.
 fn tripped_by(rail: &Guardrail, side: Side, agent: &Agent, why: &str) -> JobError {
     let (name, side) = (rail.name.as_str(), side.as_str());

@@ -138,7 +138,7 @@ impl Trail {
     }
 
     /// A new entry at the end, to be filled in.
-    pub(super) fn add(&mut self, kind: TrailKind) -> &mut TrailEntry {
+    pub fn add(&mut self, kind: TrailKind) -> &mut TrailEntry {
         let at = self.entries.len();
         self.entries.push(TrailEntry::at(&self.id, kind, self.now.clone()));
         &mut self.entries[at]

@@ -18,7 +18,7 @@ pub use note::{Handoff, Note};
 pub use seat::{Door, Seat, TransferWords};
 
 use crate::{
-    agents::registry::History,
+    agents::{guardrails::is_trip, registry::History},
     job::{ErrorCode, JobError},
     llm::{ChatReply, Message, ToolCall, ToolSpec},
     settings::limits,
@@ -335,6 +335,13 @@ impl AgentRun {
         Action::Seat(target)
     }
 
+    /// The words that come with the transfer under way, as the next agent reads them.
+    #[must_use]
+    pub fn handed_over(&self) -> Option<String> {
+        let Phase::Transfer(_, transfer) = &self.phase else { return None };
+        view::said(&transfer.words)
+    }
+
     fn called(&mut self, mut turn: Turn, outcome: Result<String, JobError>) -> Action {
         let content = match outcome {
             Ok(content) => content,
@@ -457,13 +464,14 @@ pub(super) fn may_pass_to_another(error: &JobError) -> bool {
             | ErrorCode::Internal
             | ErrorCode::LoopDetected
     );
-    !ends_all && !error.deferred
+    !ends_all && !error.deferred && !is_trip(error)
 }
 
 /// Errors that the model cannot mend: those that pass with time belong to the job's retry.
 fn ends_the_run(error: &JobError) -> bool {
     error.retryable
         || error.deferred
+        || is_trip(error)
         || matches!(error.code, ErrorCode::Cancelled | ErrorCode::Timeout | ErrorCode::BudgetExceeded)
 }
 

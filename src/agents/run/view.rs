@@ -54,8 +54,13 @@ impl View {
 
 /// The words that came with a transfer, as the next agent reads them.
 fn note(from: &str, words: &TransferWords) -> Option<Message> {
+    said(words).map(|said| Message::User(format!("[{from} passed this on to you] {said}")))
+}
+
+/// The words themselves.
+pub(super) fn said(words: &TransferWords) -> Option<String> {
     let parts: Vec<&str> = [&words.reason, &words.message].into_iter().flatten().map(String::as_str).collect();
-    (!parts.is_empty()).then(|| Message::User(format!("[{from} passed this on to you] {}", parts.join(": "))))
+    (!parts.is_empty()).then(|| parts.join(": "))
 }
 
 fn last_user(history: &[Message]) -> Option<Message> {

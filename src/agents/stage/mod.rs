@@ -204,10 +204,20 @@ impl Stage<'_> {
                 Action::Seat(target) => {
                     let seat = self.seat(run, &target, trail).await?;
                     self.guard(Side::Input, &seat.agent, run, &asked).await?;
+                    if let Some(words) = run.handed_over() {
+                        let step = format!("{}:{}:words", self.scope, run.turns());
+                        self.guard_at(Side::Input, &seat.agent, &step, &words).await?;
+                    }
                     Event::Seated(Box::new(seat))
                 }
                 Action::Finish(text) => {
-                    self.guard(Side::Output, &run.seat().agent, run, &text).await?;
+                    let agent = run.seat().agent.as_str();
+                    self.guard(Side::Output, agent, run, &text).await?;
+                    if self.is_held_back(agent) {
+                        (self.context.emit)(
+                            JobEvent::new(EventKind::Token).with("agent_id", agent).with("text", text.as_str()),
+                        );
+                    }
                     return Ok(text);
                 }
                 Action::Fail(error) => return Err(error),
@@ -229,7 +239,7 @@ impl Stage<'_> {
             meter: self.context.meter,
             deadline: self.deadline(),
             cancel: self.context.cancel,
-            on_text: if ask.summary { None } else { Some(&on_text) },
+            on_text: if ask.summary || self.is_held_back(agent) { None } else { Some(&on_text) },
         };
         made.model_calls += 1;
         let step = format!("ask:{}:{}", self.scope, run.turns());
@@ -291,6 +301,16 @@ impl Stage<'_> {
 
     /// Checks what an agent is asked, or what it answers, with its guardrails. A tier without an agent has none.
     async fn guard(&self, side: Side, agent: &str, run: &AgentRun, text: &str) -> Result<(), JobError> {
+        self.guard_at(side, agent, &format!("{}:{}", self.scope, run.turns()), text).await
+    }
+
+    /// Whether nobody may hear the agent's words before its output guardrails have.
+    fn is_held_back(&self, agent: &str) -> bool {
+        self.cast.registry.agent(agent).is_some_and(|agent| !agent.guardrails.output.is_empty())
+    }
+
+    /// The same for a text that has a step of its own.
+    pub(super) async fn guard_at(&self, side: Side, agent: &str, step: &str, text: &str) -> Result<(), JobError> {
         let Some(agent) = self.cast.registry.agent(agent) else { return Ok(()) };
         let quiet = CallContext {
             meter: self.context.meter,
@@ -298,8 +318,7 @@ impl Stage<'_> {
             cancel: self.context.cancel,
             on_text: None,
         };
-        let step = format!("{}:{}", self.scope, run.turns());
-        let with = Guarding { model: self.model, tools: &self.context, quiet, step: &step };
+        let with = Guarding { model: self.model, tools: &self.context, quiet, step };
         guard(side, agent, text, &with).await
     }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     agents::{
         analytics::TierFigures,
+        guardrails::Side,
         registry::{Agent, Registry, Tier},
         run::{AgentRun, RunBounds, Seat, may_pass_to_another},
         stage::{Made, Stage, Step, Timed, reasoned},
@@ -159,6 +160,13 @@ impl TierPlay<'_> {
     ) -> Result<Action, JobError> {
         let (tier, agent) = self.present(escalation);
         let (level, who) = (escalation.level(), self.name_of(escalation));
+        // What an agent may not be asked, it may not be asked to judge either.
+        if let Some(agent) = agent {
+            let step = format!("{}:{level}:evaluate", self.stage.scope);
+            if let Err(error) = self.stage.guard_at(Side::Input, &agent.id, &step, self.prompt).await {
+                return Ok(Action::Fail(error));
+            }
+        }
         let asked = self.ask(escalation, tier, agent, trail, made).await?;
         let stint = std::mem::take(&mut made.stint);
         let evaluation = asked.value.and_then(|reply| {

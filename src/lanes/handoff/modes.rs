@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{Book, Frame, Handoffs, Outcome};
 use crate::{
     agents::{
-        Conversation, Decision, NetworkResult, PoolResult, RouteRequest, SelectedAgent, TierPlay, Trail, choose, entry,
-        entry_seat, ladder, network, pool, solo,
+        Conversation, Decision, NetworkResult, PoolResult, RouteRequest, SelectedAgent, TierPlay, Trail, TrailKind,
+        choose, entry, entry_seat, ladder, network, pool, solo,
     },
     job::{ErrorCode, Event, EventKind, JobError, RawJson},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest},
@@ -96,6 +96,7 @@ impl Handoffs {
         let seat = entry_seat(&stage, &begin, trail).await.inspect_err(|error| trail.stop(None, error))?;
         if frame.is_dry() {
             let agent = Some(seat.agent.clone());
+            trail.add(TrailKind::Select).agent_id.clone_from(&agent);
             return Ok(Outcome { result: RawJson::of(&NetworkResult::dry(trail.id(), &seat)), agent, text: None });
         }
         let (bounds, prompt) = (self.options.network, frame.job.prompt_text());

@@ -20,6 +20,8 @@ const JUDGEMENT_TOKENS: u32 = 200;
 pub enum Side {
     /// What the agent is asked.
     Input,
+    /// What comes along with that: the words of a transfer, the context of a task. They have no shape to fit.
+    Words,
     /// What it answers.
     Output,
 }
@@ -27,7 +29,7 @@ pub enum Side {
 impl Side {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Input => "input",
+            Self::Input | Self::Words => "input",
             Self::Output => "output",
         }
     }
@@ -52,12 +54,13 @@ pub struct Guarding<'a> {
 /// what was not checked does not pass.
 pub async fn guard(side: Side, agent: &Agent, text: &str, with: &Guarding<'_>) -> Result<(), JobError> {
     let rails = match side {
-        Side::Input => &agent.guardrails.input,
+        Side::Input | Side::Words => &agent.guardrails.input,
         Side::Output => &agent.guardrails.output,
     };
     for (i, rail) in rails.iter().enumerate() {
         let tripped = match &rail.rule {
             Rule::Pattern(pattern) => banned(pattern, text),
+            Rule::Schema(_) if side == Side::Words => None,
             Rule::Schema(schema) => misshapen(schema, text),
             Rule::Check { rule, model } => {
                 let step = format!("{}:guard:{}:{i}", with.step, side.as_str());

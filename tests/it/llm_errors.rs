@@ -310,7 +310,7 @@ async fn messages_say_what_to_do_and_hold_no_key() {
             Reply::error(401, "invalid_api_key", &format!("Incorrect API key: {KEY}")),
             vec!["answered 401", "llm.api_key"],
         ),
-        (Reply::error(400, "x", &format!("odd key {KEY} or sk-abc***def")), vec!["odd key [key] or [key]"]),
+        (Reply::error(400, "x", &format!("odd key {KEY} or sk-abc***def")), vec!["odd key *** or [key]"]),
         (Reply::error(404, "model_not_found", "no"), vec!["llm.base_url", "gpt-4o-mini"]),
         (Reply::error(429, "insufficient_quota", "broke"), vec!["quota", "broke", "add credit"]),
         (Reply::body(404, "text/html", "<!DOCTYPE html><html>secret page</html>"), vec!["an HTML page"]),

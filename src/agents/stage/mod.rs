@@ -206,7 +206,7 @@ impl Stage<'_> {
                     self.guard(Side::Input, &seat.agent, run, &asked).await?;
                     if let Some(words) = run.handed_over() {
                         let step = format!("{}:{}:words", self.scope, run.turns());
-                        self.guard_at(Side::Input, &seat.agent, &step, &words).await?;
+                        self.guard_at(Side::Words, &seat.agent, &step, &words).await?;
                     }
                     Event::Seated(Box::new(seat))
                 }

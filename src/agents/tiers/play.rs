@@ -162,9 +162,13 @@ impl TierPlay<'_> {
         let (level, who) = (escalation.level(), self.name_of(escalation));
         // What an agent may not be asked, it may not be asked to judge either.
         if let Some(agent) = agent {
-            let step = format!("{}:{level}:evaluate", self.stage.scope);
-            if let Err(error) = self.stage.guard_at(Side::Input, &agent.id, &step, self.prompt).await {
-                return Ok(Action::Fail(error));
+            let texts = [(Side::Input, "evaluate", Some(self.prompt)), (Side::Words, "context", self.context)];
+            for (side, what, text) in texts {
+                let Some(text) = text else { continue };
+                let step = format!("{}:{level}:{what}", self.stage.scope);
+                if let Err(error) = self.stage.guard_at(side, &agent.id, &step, text).await {
+                    return Ok(Action::Fail(error));
+                }
             }
         }
         let asked = self.ask(escalation, tier, agent, trail, made).await?;

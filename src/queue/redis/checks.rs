@@ -45,8 +45,22 @@ pub(super) async fn run(core: &Core) -> Result<(), QueueError> {
             tracing::warn!("redis: {fault}");
         }
     }
+    let transactions = !core.connector.is_cluster() && takes_transactions(core).await;
+    if !transactions && !core.connector.is_cluster() {
+        tracing::warn!(
+            "redis: this user may not WATCH, MULTI and EXEC, so that ending a job takes more round trips; see docs/queue.md"
+        );
+    }
+    core.transactions.store(transactions, Ordering::Relaxed);
     core.dumps.store(takes_dumps(core).await, Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether everything that a transaction needs is allowed to us.
+async fn takes_transactions(core: &Core) -> bool {
+    let Some(keys) = core.names.intakes.first() else { return false };
+    let calls = [cmd("UNWATCH"), cmd("WATCH").arg(&keys.scratch).take(), cmd("MULTI"), cmd("EXEC")];
+    core.work.run(&calls).await.is_ok_and(|answers| answers.iter().all(Result::is_ok))
 }
 
 /// Whether the server makes a stream of a dump of ours, and what comes out is what went in.

@@ -88,6 +88,8 @@ pub(super) struct Core {
     pub(super) claims_over: CancellationToken,
     /// Fired last: what is being ended is renewed to the end.
     pub(super) renewals_over: CancellationToken,
+    /// Whether ends may be written in transactions.
+    pub(super) transactions: AtomicBool,
     /// Whether the server makes streams of dumps.
     pub(super) dumps: AtomicBool,
     /// Whether the server has, or had, replicas.
@@ -118,6 +120,7 @@ impl Core {
             stop,
             renewals_over: CancellationToken::new(),
             boot: uuid::Uuid::new_v4().simple().to_string()[..12].to_owned(),
+            transactions: AtomicBool::new(false),
             dumps: AtomicBool::new(false),
             replicated: AtomicBool::new(false),
             calls: AtomicU64::new(0),

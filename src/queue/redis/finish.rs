@@ -1,8 +1,8 @@
 //! Ending leases: everything that ends in one tick goes out as one pipeline.
 //!
 //! A result passes through three stages: publish (the closing record and the result, once whoever tries), announce
-//! (the signal and the closing event, once), acknowledge. On one server they are one call (`at_once`). In a cluster
-//! each has a tick of its own, because an error in one must not let the next happen. Every stage may be repeated; so
+//! (the signal and the closing event, once), acknowledge. On one server they are one transaction (`commit`). In a
+//! cluster each has a tick of its own, because an error in one must not let the next happen. Every stage may be repeated; so
 //! an answer that was lost is asked for again, and a worker that dies in between is completed by the next delivery.
 
 use std::{
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::{core::Core, envelope::WAITED, failpoint, held::Held, link::Backoff, stages};
+use super::{commit::Look, core::Core, envelope::WAITED, failpoint, held::Held, link::Backoff, stages};
 use crate::{
     job::{Event, Job, JobError, JobId},
     queue::{
@@ -42,6 +42,10 @@ const MAX_EVENTS: usize = 100_000;
 pub(super) enum Stage {
     /// Ask whether the claim still holds.
     Hold,
+    /// Watch the closing record, and ask whether it is there.
+    Look,
+    /// Write the end in one transaction.
+    Commit(Look),
     /// Write the closing record and the result.
     Publish,
     /// Read the record that stands, to complete what its writer began.
@@ -77,13 +81,31 @@ pub(super) struct Item {
     pub(super) work: Work,
     pub(super) letter: Option<Bytes>,
     pub(super) stage: Stage,
-    /// In this tick all its stages are one call.
-    pub(super) at_once: bool,
+    /// Its end is written stage by stage, not in one transaction.
+    pub(super) staged: bool,
+    /// What happened to the job and is written with its end.
+    pub(super) events: Vec<Queued>,
     /// What the next tick has to announce.
     pub(super) announce: Option<Announce>,
     reply: Option<oneshot::Sender<Result<Finished, QueueError>>>,
     pub(super) tries: u32,
     pub(super) outcome: Outcome,
+}
+
+impl Item {
+    /// The job that ends, and how.
+    pub(super) fn closing(&self) -> Option<(&JobId, &Closing)> {
+        match &self.work {
+            Work::Close(closing) => Some((self.held.job_id.as_ref()?, closing)),
+            _ => None,
+        }
+    }
+
+    /// From now on its end is written stage by stage.
+    pub(super) fn to_stages(&mut self) {
+        self.staged = true;
+        self.stage = Stage::Publish;
+    }
 }
 
 /// What a job's end is told to the world with.
@@ -263,7 +285,8 @@ impl Core {
             work,
             letter,
             stage,
-            at_once: false,
+            staged: false,
+            events: Vec::new(),
             announce: None,
             reply,
             tries: 0,
@@ -330,7 +353,7 @@ pub(super) async fn flush(core: Arc<Core>) {
             woken.await;
             continue;
         }
-        match stages::tick(&core, &mut items, &events, again).await {
+        match stages::tick(&core, &mut items, &mut events, again).await {
             Ok(()) => {
                 again = false;
                 events.clear();

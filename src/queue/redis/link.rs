@@ -46,7 +46,16 @@ impl Link {
     /// Runs commands in one round trip. An error means that nothing is known about any of them; the connection
     /// is then replaced, and the next call uses the new one.
     pub(crate) async fn run(&self, commands: &[Cmd]) -> RedisResult<Vec<Answer>> {
+        Ok(self.run_on(None, commands).await?.1)
+    }
+
+    /// Runs commands in one round trip on the connection of this generation and no other, where one is given. Says
+    /// which it was.
+    pub(super) async fn run_on(&self, bound_to: Option<u64>, commands: &[Cmd]) -> RedisResult<(u64, Vec<Answer>)> {
         let (generation, mut conn) = self.get().await?;
+        if bound_to.is_some_and(|wanted| wanted != generation) {
+            return Err((ErrorKind::Io, "the connection was replaced").into());
+        }
         let began = Instant::now();
         let answers = conn.run(commands).await;
         count::roundtrip(began.elapsed());
@@ -61,7 +70,7 @@ impl Link {
         if answers.iter().any(|answer| answer.as_ref().is_err_and(is_demoted)) {
             self.give_up(generation).await;
         }
-        Ok(answers)
+        Ok((generation, answers))
     }
 
     /// Runs one command.

@@ -4,10 +4,10 @@
 
 mod address;
 mod admin;
-mod at_once;
 mod bell;
 mod checks;
 mod claim;
+mod commit;
 mod connect;
 mod core;
 mod dump;

@@ -29,7 +29,6 @@ scripts! {
     DECIDE "decide",
     DELAY "delay",
     EVENTS "events",
-    FINISH "finish",
     FORGET "forget",
     HANDBACK "handback",
     PARK "park",

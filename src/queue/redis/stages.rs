@@ -6,7 +6,7 @@ use ::redis::{Cmd, RedisError, RedisResult, Value, cmd, from_redis_value};
 use bytes::Bytes;
 
 use super::{
-    at_once::{self, AtOnce},
+    commit::{self, Sent},
     core::Core,
     failpoint,
     finish::{Announce, Item, Outcome, PUT_OFF, Queued, Stage, Work, by_intake},
@@ -30,11 +30,18 @@ pub(super) const PUBLISH_CHUNK: usize = 64;
 pub(super) const PUBLISH_BYTES: usize = 4 << 20;
 
 /// What a command was for.
-enum Use {
+pub(super) enum Use {
+    /// Its answer says nothing that another does not say.
+    Nothing,
     Events,
     Hold(usize),
+    Watch(Vec<usize>),
+    /// How many closing records are there.
+    Records(Vec<usize>),
+    /// How many streams of events are there.
+    Streams(Vec<usize>),
     /// Everything at once.
-    Finish(Vec<usize>),
+    Exec(Sent),
     Publish(Vec<usize>),
     Repair(usize),
     Announce(Vec<usize>),
@@ -45,28 +52,31 @@ enum Use {
     Wait,
 }
 
+/// The commands of one tick.
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     commands: Vec<Cmd>,
     uses: Vec<Use>,
 }
 
 impl Plan {
-    fn add(&mut self, command: Cmd, purpose: Use) {
+    pub(super) fn add(&mut self, command: Cmd, purpose: Use) {
         self.commands.push(command);
         self.uses.push(purpose);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.commands.len()
     }
 }
 
 /// Sends one pipeline and notes the outcome of every item. An error means that no answer came.
-pub(super) async fn tick(core: &Core, items: &mut [Item], events: &[Queued], again: bool) -> RedisResult<()> {
+pub(super) async fn tick(core: &Core, items: &mut [Item], events: &mut Vec<Queued>, again: bool) -> RedisResult<()> {
     let mut plan = Plan::default();
-    items.iter_mut().for_each(|item| item.at_once = at_once::fits(core, item));
-    let at_once = AtOnce::choose(items, events, again);
-    plan_events(core, &at_once.others, again, &mut plan);
-    for (call, group) in at_once.calls(core, items) {
-        plan.add(call, Use::Finish(group));
-    }
+    commit::sort_out(core, items, events, again);
+    plan_events(core, events, again, &mut plan);
+    let bound_to = commit::plan_commit(core, items, &mut plan);
+    commit::plan_look(core, items, &mut plan);
     plan_results(core, items, &mut plan);
     plan_announcements(core, items, &mut plan);
     plan_ends(core, items, &mut plan);
@@ -79,13 +89,13 @@ pub(super) async fn tick(core: &Core, items: &mut [Item], events: &[Queued], aga
     if plan.commands.is_empty() {
         return Ok(());
     }
-    if plan.uses.iter().any(|purpose| matches!(purpose, Use::Publish(_) | Use::Finish(_))) {
+    if plan.uses.iter().any(|purpose| matches!(purpose, Use::Publish(_) | Use::Exec(_))) {
         failpoint::reach("publishing");
     }
-    let answers = core.flush.run(&plan.commands).await?;
+    let (generation, answers) = core.flush.run_on(bound_to, &plan.commands).await?;
     for purpose in &plan.uses {
         match purpose {
-            Use::Finish(_) => ["published", "announced", "acknowledged"].into_iter().for_each(failpoint::reach),
+            Use::Exec(_) => ["published", "announced", "acknowledged"].into_iter().for_each(failpoint::reach),
             Use::Publish(_) => failpoint::reach("published"),
             Use::Announce(_) => failpoint::reach("announced"),
             Use::Ack(_) => failpoint::reach("acknowledged"),
@@ -93,7 +103,7 @@ pub(super) async fn tick(core: &Core, items: &mut [Item], events: &[Queued], aga
         }
     }
     for (purpose, answer) in plan.uses.into_iter().zip(answers) {
-        apply(core, items, purpose, answer);
+        apply(core, items, purpose, answer, generation);
     }
     Ok(())
 }
@@ -109,7 +119,7 @@ fn shared<T>(core: &Core, all: Vec<T>, most: usize) -> Vec<Vec<T>> {
     groups
 }
 
-fn plan_events(core: &Core, events: &[&Queued], again: bool, plan: &mut Plan) {
+fn plan_events(core: &Core, events: &[Queued], again: bool, plan: &mut Plan) {
     let mut streams: Vec<(&JobId, Vec<&Queued>)> = Vec::new();
     let mut places: HashMap<&JobId, usize> = HashMap::new();
     for event in events {
@@ -152,7 +162,7 @@ fn plan_results(core: &Core, items: &[Item], plan: &mut Plan) {
             (Stage::Repair, _, Some(job_id)) => {
                 plan.add(cmd("GET").arg(core.names.closing(job_id)).take(), Use::Repair(i));
             }
-            (Stage::Publish, Work::Close(closing), Some(job_id)) if !item.at_once => {
+            (Stage::Publish, Work::Close(closing), Some(job_id)) => {
                 bytes += closing.result.len() * 2 + closing.message.as_ref().map_or(0, Bytes::len);
                 chunk.push((i, job_id, closing));
                 if bytes > PUBLISH_BYTES || chunk.len() >= PUBLISH_CHUNK {
@@ -285,7 +295,7 @@ fn plan_ends(core: &Core, items: &[Item], plan: &mut Plan) {
 fn plan_notes(core: &Core, items: &[Item], plan: &mut Plan) {
     for status in ["failed", "cancelled"] {
         let ends = |item: &Item| {
-            let now = item.at_once || item.stage == Stage::Announce;
+            let now = matches!(item.stage, Stage::Commit(_) | Stage::Announce);
             now && matches!(&item.work, Work::Close(closing) if closing.facts.status == status)
         };
         for (intake, group) in by_intake(items, ends) {
@@ -302,8 +312,22 @@ fn plan_notes(core: &Core, items: &[Item], plan: &mut Plan) {
     }
 }
 
-fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer) {
+fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer, generation: u64) {
     let outcome = match purpose {
+        Use::Nothing => Ok(()),
+        Use::Watch(group) => match answer {
+            Ok(_) => {
+                commit::watched(items, &group, generation);
+                Ok(())
+            }
+            Err(error) => Err((group, error)),
+        },
+        Use::Records(group) => parse(answer).map(|n| commit::ended_before(items, &group, n)).map_err(|e| (group, e)),
+        Use::Streams(group) => parse(answer).map(|n| commit::have_events(items, &group, n)).map_err(|e| (group, e)),
+        Use::Exec(sent) => {
+            commit::executed(core, items, &sent, answer);
+            Ok(())
+        }
         Use::Events => {
             if let Err(error) = answer {
                 tracing::warn!(%error, "events could not be written");
@@ -313,13 +337,6 @@ fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer) {
         Use::Hold(i) => parse(answer)
             .map(|held: Vec<u8>| hold(core, &mut items[i], held.first() != Some(&0)))
             .map_err(|e| (vec![i], e)),
-        Use::Finish(group) => match parse::<Vec<String>>(answer) {
-            Ok(lines) => {
-                group.iter().zip(lines).for_each(|(i, line)| finished(core, &mut items[*i], &line));
-                Ok(())
-            }
-            Err(error) => Err((group, error)),
-        },
         Use::Publish(group) => match parse::<Vec<String>>(answer) {
             Ok(lines) => {
                 group.iter().zip(lines).for_each(|(i, line)| published(&mut items[*i], &line));
@@ -386,19 +403,6 @@ fn hold(core: &Core, item: &mut Item, held: bool) {
         count::lost("expired");
         Outcome::Over(Finished::Lost)
     };
-}
-
-/// An empty line: the whole end is written. A dash: all but the events.
-fn finished(core: &Core, item: &mut Item, line: &str) {
-    match line {
-        "" => item.outcome = Outcome::Over(Finished::Done),
-        "-" => {
-            tracing::warn!("redis no longer takes RESTORE: events are written one by one from now on");
-            core.dumps.store(false, Ordering::Relaxed);
-            published(item, "");
-        }
-        line => published(item, line),
-    }
 }
 
 fn published(item: &mut Item, line: &str) {

@@ -42,7 +42,7 @@ impl Epoch {
         // Of before: a connection that is opened meanwhile is looked at once more.
         let generation = link.generation();
         let asked = [cmd("INFO").arg("server").take(), cmd("GET").arg(key).take(), cmd("TIME")];
-        let mut answers = link.run(&asked).await?.into_iter();
+        let mut answers = link.run(asked).await?.into_iter();
         let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
         let Ok(info) = next() else {
             // Who may not ask cannot know, and is no worse off than without the question.
@@ -55,7 +55,7 @@ impl Epoch {
         let (since, new) = since(known.as_deref(), &server, replaced, now);
         if new {
             let mark = cmd("SET").arg(key).arg(format!("{since} {server}")).arg("EX").arg(KEPT.as_secs()).take();
-            for answer in link.run(&[mark]).await? {
+            for answer in link.run([mark]).await? {
                 answer?;
             }
         }

@@ -47,7 +47,7 @@ impl RedisStore {
         for piece in value[first..].chunks(PIECE_BYTES) {
             // Sent once: a second time it would stand there twice.
             let append = cmd("APPEND").arg(&draft).arg(piece).take();
-            let length: usize = read(self.link.run(&[append]).await.map_err(failed)?.pop())?;
+            let length: usize = read(self.link.run([append]).await.map_err(failed)?.pop())?;
             written += piece.len();
             if length != written {
                 return Err(StoreError::refused(format!(
@@ -55,7 +55,7 @@ impl RedisStore {
                 )));
             }
         }
-        read(self.link.run(&[cmd("RENAME").arg(&draft).arg(&key).take()]).await.map_err(failed)?.pop())
+        read(self.link.run([cmd("RENAME").arg(&draft).arg(&key).take()]).await.map_err(failed)?.pop())
     }
 
     /// A call of a script on several keys of one thing, which share a cluster slot.
@@ -74,9 +74,9 @@ impl RedisStore {
 
     /// One command that may be sent twice: the first connection may have died unnoticed.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
-        let mut answers = self.link.run(std::slice::from_ref(&command)).await;
+        let mut answers = self.link.run([command.clone()]).await;
         if answers.as_ref().is_err_and(RedisError::is_io_error) {
-            answers = self.link.run(&[command]).await;
+            answers = self.link.run([command]).await;
         }
         read(answers.map_err(failed)?.pop())
     }
@@ -138,7 +138,7 @@ impl Store for RedisStore {
         let push = cmd("RPUSH").arg(&key).arg(&value[..]).take();
         let expire = cmd("PEXPIRE").arg(&key).arg(millis(ttl)).take();
         // Sent once: a second push would be a second entry.
-        for answer in self.link.run(&[push, expire]).await.map_err(failed)? {
+        for answer in self.link.run([push, expire]).await.map_err(failed)? {
             read::<i64>(Some(answer))?;
         }
         Ok(())
@@ -165,14 +165,14 @@ impl Store for RedisStore {
         let mut commands: Vec<Cmd> = deltas.iter().map(add).collect();
         commands.push(cmd("PEXPIRE").arg(&key).arg(millis(ttl)).take());
         // Sent once: it would be added twice.
-        let mut answers = self.link.run(&commands).await.map_err(failed)?;
+        let mut answers = self.link.run(commands).await.map_err(failed)?;
         answers.truncate(deltas.len());
         answers.into_iter().map(|answer| read(Some(answer))).collect()
     }
 
     async fn sums(&self, keys: &[String]) -> Result<Vec<Vec<(String, i64)>>, StoreError> {
         let commands: Vec<Cmd> = keys.iter().map(|key| cmd("HGETALL").arg(self.key(key)).take()).collect();
-        let answers = self.link.run(&commands).await.map_err(failed)?;
+        let answers = self.link.run(commands).await.map_err(failed)?;
         answers.into_iter().map(|answer| read(Some(answer))).collect()
     }
 
@@ -190,7 +190,7 @@ impl Store for RedisStore {
         for draw in draws {
             call.arg(draw.per_minute).arg(draw.amount);
         }
-        let answer = self.link.run(&[call]).await.map_err(failed)?.pop();
+        let answer = self.link.run([call]).await.map_err(failed)?.pop();
         read::<u64>(answer).map(Duration::from_millis)
     }
 
@@ -209,7 +209,7 @@ impl Store for RedisStore {
         let mut call = self.on(SETTLE, &format!("spend:{}", hold.owner), &[hold.period, "held"]);
         call.arg(hold.holder).arg(&hold.amounts[..]).arg(millis(ttl));
         // Sent once: it would be added twice.
-        read::<u64>(self.link.run(&[call]).await.map_err(failed)?.pop()).map(drop)
+        read::<u64>(self.link.run([call]).await.map_err(failed)?.pop()).map(drop)
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
@@ -242,7 +242,7 @@ impl Store for RedisStore {
             return Ok(());
         }
         // Sent once: a second push would be a second entry.
-        for answer in self.link.run(&commands).await.map_err(failed)? {
+        for answer in self.link.run(commands).await.map_err(failed)? {
             read::<Value>(Some(answer))?;
         }
         Ok(())

@@ -27,7 +27,9 @@ for i = 1, n do
     seen[id] = true
     if record then created = record:match('^%a:(%d+):') or created else new[#new + 1] = id end
     fields[#fields + 1] = id
-    fields[#fields + 1] = 'R:' .. created .. ':' .. ARGV[1] .. ':' .. attempt .. ':' .. claim
+    -- Padded to more than 64 bytes (hash-max-listpack-value): Redis then keeps the records in a table. In the list that
+    -- it makes of a few hundred short ones, every look-up goes through all of them.
+    fields[#fields + 1] = ('R:%s:%s:%020d:%s'):format(created, ARGV[1], attempt, claim)
     -- The message that runs says whose the job is, whatever was said when it was submitted.
     if owner ~= '' then
       fields[#fields + 1] = id .. ' owner'

@@ -55,7 +55,7 @@ impl Core {
         let mut call = scripts::SUBMIT.on(&[&keys.jobs, &keys.recent, target, &keys.delayed, &keys.bodies]);
         call.arg(job.job_id.as_str()).arg(text).arg(how).arg(due.as_deref().unwrap_or("0"));
         call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control).arg("").arg(mark(job.owner.as_ref()));
-        let mut answers = self.work.run(&[self.queued_event(&job.job_id), call]).await?;
+        let mut answers = self.work.run([self.queued_event(&job.job_id), call]).await?;
         let _: u8 = read(answers.pop())?;
         if due.is_some() {
             self.sweep_now.notify_one();
@@ -103,7 +103,7 @@ impl Core {
     async fn first_that_did(&self, call: impl Fn(&Intake) -> Cmd) -> Result<i64, QueueError> {
         let calls: Vec<Cmd> = self.names.intakes.iter().map(call).collect();
         let answers: Result<Vec<i64>, _> =
-            self.work.run(&calls).await?.into_iter().map(|answer| read(Some(answer))).collect();
+            self.work.run(calls).await?.into_iter().map(|answer| read(Some(answer))).collect();
         Ok(answers?.into_iter().max().unwrap_or(-1))
     }
 
@@ -146,7 +146,7 @@ impl Core {
         call.arg(job_id.as_str()).arg(Envelope::fresh(&message, WAITED)).arg("RPUSH").arg(0);
         call.arg(self.new_prefix()).arg(RECENT).arg(&self.names.control).arg("afresh");
         call.arg(mark(closing.facts.owner.as_ref()));
-        let mut answers = self.work.run(&[self.queued_event(job_id), call]).await?;
+        let mut answers = self.work.run([self.queued_event(job_id), call]).await?;
         let _: u8 = read(answers.pop())?;
         Ok(RetryOutcome::Accepted)
     }
@@ -157,7 +157,7 @@ impl Core {
             scripts::REOPEN.on(&[self.names.closing(job_id), self.names.former(job_id), self.names.result(job_id)]);
         let answers = self
             .work
-            .run(&[
+            .run([
                 call,
                 cmd("DEL").arg(self.names.events(job_id)).take(),
                 cmd("DEL").arg(self.names.signalled(job_id)).take(),
@@ -179,7 +179,7 @@ impl Core {
             }
             let answers = self
                 .work
-                .run(&[
+                .run([
                     cmd("LLEN").arg(dead).take(),
                     cmd("LRANGE").arg(dead).arg(offset).arg(offset + wanted - 1).take(),
                 ])
@@ -238,7 +238,7 @@ impl Core {
             let mut call = scripts::REVIVE.on(&[dead, &keys.ready, &keys.jobs, &keys.recent]);
             call.arg(&text[..]).arg([format!(":{WAITED}::0:").as_bytes(), &message[..]].concat());
             call.arg(job_id.as_str()).arg(RECENT).arg(&self.names.control).arg(mark(letter.owner().as_ref()));
-            let mut answers = self.work.run(&[self.queued_event(job_id), call]).await?;
+            let mut answers = self.work.run([self.queued_event(job_id), call]).await?;
             if read(answers.pop())? {
                 return Ok(true);
             }
@@ -252,7 +252,7 @@ impl Core {
         for dead in self.names.dead_lists() {
             match job_ids {
                 None => {
-                    let answers = self.work.run(&[cmd("LLEN").arg(dead).take(), cmd("DEL").arg(dead).take()]).await?;
+                    let answers = self.work.run([cmd("LLEN").arg(dead).take(), cmd("DEL").arg(dead).take()]).await?;
                     gone += read::<u64>(answers.into_iter().next())?;
                 }
                 Some(job_ids) => {
@@ -278,7 +278,7 @@ impl Core {
             })
             .collect();
         calls.push(cmd("PUBLISH").arg(&self.names.control).arg("wake").take());
-        self.work.run(&calls).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.work.run(calls).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn run(core: &Core) -> Result<(), QueueError> {
 async fn takes_transactions(core: &Core) -> bool {
     let Some(keys) = core.names.intakes.first() else { return false };
     let calls = [cmd("UNWATCH"), cmd("WATCH").arg(&keys.scratch).take(), cmd("MULTI"), cmd("EXEC")];
-    core.work.run(&calls).await.is_ok_and(|answers| answers.iter().all(Result::is_ok))
+    core.work.run(calls).await.is_ok_and(|answers| answers.iter().all(Result::is_ok))
 }
 
 /// Whether the server makes a stream of a dump of ours, and what comes out is what went in.
@@ -73,7 +73,7 @@ async fn takes_dumps(core: &Core) -> bool {
         cmd("XRANGE").arg(&scratch).arg("-").arg("+").take(),
         cmd("DEL").arg(&scratch).take(),
     ];
-    let Ok(mut answers) = core.work.run(&calls).await else { return false };
+    let Ok(mut answers) = core.work.run(calls).await else { return false };
     let entries: Result<Vec<(String, Vec<String>)>, _> = read(Some(answers.swap_remove(1)));
     let expected = |id: &str, name: &str| (id.to_owned(), ["event", name, "data", "{}"].map(str::to_owned).to_vec());
     entries.is_ok_and(|entries| entries == [expected("1-0", "started"), expected("1-1", "completed")])

@@ -327,7 +327,7 @@ pub(super) async fn standings(
     let closing: Vec<String> = ids.iter().map(|id| core.names.closing(id)).collect();
     let mut commands = vec![note];
     commands.extend(exist(core, &closing));
-    let mut answers = core.work.run(&commands).await?.into_iter();
+    let mut answers = core.work.run(commands).await?.into_iter();
     let verdicts: Vec<(u8, u64)> = read(answers.next())?;
     let ended = ended(core, &closing, answers.collect()).await?;
     for (((i, (verdict, created)), ended), _) in known.into_iter().zip(verdicts).zip(ended).zip(&ids) {
@@ -369,7 +369,7 @@ async fn ended(core: &Core, keys: &[String], answers: Vec<Answer>) -> Result<Vec
             ask
         })
         .collect();
-    core.work.run(&each).await?.into_iter().map(|answer| read(Some(answer))).collect()
+    core.work.run(each).await?.into_iter().map(|answer| read(Some(answer))).collect()
 }
 
 /// An answer as a `T`.

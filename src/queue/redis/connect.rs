@@ -114,25 +114,20 @@ impl Connector {
 }
 
 impl Conn {
-    /// Runs commands in one go. The outer error is the connection's, after which it must not be used again;
+    /// Runs commands in one go; the pipeline ignores errors, so that each has its answer. The outer error is the connection's, after which it must not be used again;
     /// the inner ones are the server's.
-    pub(super) async fn run(&mut self, commands: &[Cmd]) -> RedisResult<Vec<RedisResult<Value>>> {
+    pub(super) async fn run(&mut self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         match self {
-            Self::Single(connection) => {
-                let mut pipeline = Pipeline::with_capacity(commands.len());
-                for command in commands {
-                    pipeline.add_command(command.clone());
-                }
-                pipeline.ignore_errors().query_async(connection).await
-            }
+            Self::Single(connection) => commands.query_async(connection).await,
             Self::Cluster(connection) => {
+                let commands: Vec<&Cmd> = commands.cmd_iter().collect();
                 let one = |command: &Cmd| {
                     let (mut connection, command) = (connection.clone(), command.clone());
                     async move { command.query_async::<Value>(&mut connection).await }
                 };
                 // A confirmation by replicas is asked for when what it confirms has been done.
-                let done = commands.iter().position(is_wait).unwrap_or(commands.len());
-                let mut answers = futures::future::join_all(commands[..done].iter().map(one)).await;
+                let done = commands.iter().position(|command| is_wait(command)).unwrap_or(commands.len());
+                let mut answers = futures::future::join_all(commands[..done].iter().copied().map(one)).await;
                 for command in &commands[done..] {
                     answers.push(one(command).await);
                 }

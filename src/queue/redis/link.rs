@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+use ::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
 
 use super::{
@@ -45,19 +45,19 @@ impl Link {
 
     /// Runs commands in one round trip. An error means that nothing is known about any of them; the connection
     /// is then replaced, and the next call uses the new one.
-    pub(crate) async fn run(&self, commands: &[Cmd]) -> RedisResult<Vec<Answer>> {
-        Ok(self.run_on(None, commands).await?.1)
+    pub(crate) async fn run(&self, commands: impl IntoIterator<Item = Cmd>) -> RedisResult<Vec<Answer>> {
+        Ok(self.run_on(None, pipeline(commands)).await?.1)
     }
 
     /// Runs commands in one round trip on the connection of this generation and no other, where one is given. Says
     /// which it was.
-    pub(super) async fn run_on(&self, bound_to: Option<u64>, commands: &[Cmd]) -> RedisResult<(u64, Vec<Answer>)> {
+    pub(super) async fn run_on(&self, bound_to: Option<u64>, commands: Pipeline) -> RedisResult<(u64, Vec<Answer>)> {
         let (generation, mut conn) = self.get().await?;
         if bound_to.is_some_and(|wanted| wanted != generation) {
             return Err((ErrorKind::Io, "the connection was replaced").into());
         }
         let began = Instant::now();
-        let answers = conn.run(commands).await;
+        let answers = conn.run(&commands).await;
         count::roundtrip(began.elapsed());
         let mut answers = match answers {
             Ok(answers) => answers,
@@ -66,7 +66,7 @@ impl Link {
                 return Err(error);
             }
         };
-        self.teach(&mut conn, commands, &mut answers).await?;
+        self.teach(&mut conn, &commands, &mut answers).await?;
         if answers.iter().any(|answer| answer.as_ref().is_err_and(is_demoted)) {
             self.give_up(generation).await;
         }
@@ -75,7 +75,7 @@ impl Link {
 
     /// Runs one command.
     pub(super) async fn one(&self, command: Cmd) -> Answer {
-        self.run(&[command]).await?.pop().unwrap_or(Ok(Value::Nil))
+        self.run([command]).await?.pop().unwrap_or(Ok(Value::Nil))
     }
 
     /// How often a connection was opened: it changes with every reconnect.
@@ -84,13 +84,13 @@ impl Link {
     }
 
     /// Sends again, with their text, the scripts the server did not know.
-    async fn teach(&self, conn: &mut Conn, commands: &[Cmd], answers: &mut [Answer]) -> RedisResult<()> {
+    async fn teach(&self, conn: &mut Conn, commands: &Pipeline, answers: &mut [Answer]) -> RedisResult<()> {
         let unknown: Vec<usize> =
             (0..answers.len()).filter(|i| answers[*i].as_ref().is_err_and(|e| e.code() == Some("NOSCRIPT"))).collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        let again: Vec<Cmd> = unknown.iter().filter_map(|i| scripts::with_text(&commands[*i])).collect();
+        let again = pipeline(unknown.iter().filter_map(|i| scripts::with_text(commands.cmd_iter().nth(*i)?)));
         for (i, answer) in unknown.into_iter().zip(conn.run(&again).await?) {
             answers[i] = answer;
         }
@@ -116,6 +116,16 @@ impl Link {
             *slot = None;
         }
     }
+}
+
+/// Commands for one round trip, each with an answer or an error of its own.
+pub(super) fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    commands.into_iter().for_each(|command| {
+        pipeline.add_command(command);
+    });
+    pipeline.ignore_errors();
+    pipeline
 }
 
 /// The server is no primary any more: the right one has to be found again.

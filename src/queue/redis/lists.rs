@@ -100,7 +100,7 @@ impl Core {
         let ask = |keys: &Intake| cmd("LRANGE").arg(list(keys)).arg(from).arg(to).take();
         let asks: Vec<_> = self.names.intakes.iter().map(ask).collect();
         let mut lists = Vec::new();
-        for answer in self.work.run(&asks).await? {
+        for answer in self.work.run(asks).await? {
             let mut ids: Vec<String> = read(Some(answer))?;
             ids.retain(|id| id.contains(text));
             lists.push(ids.into_iter());
@@ -122,7 +122,7 @@ impl Core {
         let each = |word: &str| self.names.intakes.iter().map(|keys| cmd(word).arg(&keys.jobs).take()).collect();
         let counts: Vec<_> = each("HLEN");
         let mut live = 0;
-        for answer in self.work.run(&counts).await? {
+        for answer in self.work.run(counts).await? {
             live += read::<usize>(Some(answer))?;
         }
         if live > LOOKED {
@@ -136,7 +136,7 @@ impl Core {
         };
         let records: Vec<_> = each("HGETALL");
         let mut found = Vec::new();
-        for answer in self.work.run(&records).await? {
+        for answer in self.work.run(records).await? {
             for (id, text) in read::<Vec<(String, String)>>(Some(answer))? {
                 let record =
                     Record::read((Some(text), None)).filter(|record| wanted.is_none_or(|state| state == record.state));

@@ -10,6 +10,7 @@ use super::{
     claim::read,
     connect::{Conn, Connector},
     core::Core,
+    link::pipeline,
 };
 use crate::{
     job::{JobId, RawJson},
@@ -51,7 +52,7 @@ impl Readers {
         let block = u64::try_from(wait.min(MAX_WAIT).as_millis()).unwrap_or(1).max(1);
         let mut call = cmd("XREAD");
         call.arg("COUNT").arg(PAGE).arg("BLOCK").arg(block).arg("STREAMS").arg(key).arg(after);
-        let answer = conn.run(&[call]).await?.pop();
+        let answer = conn.run(&pipeline([call])).await?.pop();
         let streams: Option<Vec<(String, Entries)>> = read(answer)?;
         self.idle.lock().push(conn);
         Ok(streams.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default())

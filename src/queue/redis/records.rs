@@ -96,7 +96,7 @@ impl Core {
     /// The record of a job that lives, and where.
     pub(super) async fn record(&self, job_id: &JobId) -> Result<Option<(usize, Record)>, QueueError> {
         let asks: Vec<_> = self.names.intakes.iter().map(|keys| ask(keys, job_id)).collect();
-        for (intake, answer) in self.work.run(&asks).await?.into_iter().enumerate() {
+        for (intake, answer) in self.work.run(asks).await?.into_iter().enumerate() {
             if let Some(record) = Record::read(read(Some(answer))?) {
                 return Ok(Some((intake, record)));
             }
@@ -120,7 +120,7 @@ impl Core {
             calls.push(cmd("GETRANGE").arg(self.names.closing(id)).arg(0).arg(GLANCE - 1).take());
             calls.extend(self.names.intakes.iter().map(|keys| ask(keys, id)));
         }
-        let mut answers = self.work.run(&calls).await?.into_iter();
+        let mut answers = self.work.run(calls).await?.into_iter();
         let (mut views, mut live) = (Vec::new(), Vec::new());
         for id in ids {
             let text: Vec<u8> = read(answers.next())?;
@@ -149,7 +149,7 @@ impl Core {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        let mut answers = self.work.run(&calls).await?.into_iter();
+        let mut answers = self.work.run(calls).await?.into_iter();
         let mut views = Vec::with_capacity(live.len());
         for (id, _, record) in live {
             let pending: Option<Vec<u8>> = read(answers.next())?;

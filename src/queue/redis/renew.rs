@@ -78,7 +78,7 @@ async fn renew(core: &Core, link: &Link, wanted: &[Arc<Held>]) -> RedisResult<()
             let mut calls = vec![call];
             calls.extend(keys.stream.as_ref().and_then(|stream| keep_pending(&keys.name, stream, chunk)));
             let asked = Instant::now();
-            let states = link.run(&calls).await?.swap_remove(0)?;
+            let states = link.run(calls).await?.swap_remove(0)?;
             let states: Vec<u8> = from_redis_value(states).map_err(RedisError::from)?;
             for (held, state) in chunk.iter().zip(states) {
                 match state {

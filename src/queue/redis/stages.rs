@@ -10,7 +10,7 @@ use super::{
     core::Core,
     failpoint,
     finish::{Announce, Item, Outcome, PUT_OFF, Queued, Stage, Work, by_intake},
-    link::{Answer, is_passing},
+    link::{Answer, is_passing, pipeline},
     lists::NOTED,
     scripts,
 };
@@ -66,7 +66,7 @@ impl Plan {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.commands.len()
+        self.uses.len()
     }
 }
 
@@ -86,13 +86,13 @@ pub(super) async fn tick(core: &Core, items: &mut [Item], events: &mut Vec<Queue
     {
         plan.add(cmd("WAIT").arg(replicas).arg(timeout).take(), Use::Wait);
     }
-    if plan.commands.is_empty() {
+    if plan.uses.is_empty() {
         return Ok(());
     }
     if plan.uses.iter().any(|purpose| matches!(purpose, Use::Publish(_) | Use::Exec(_))) {
         failpoint::reach("publishing");
     }
-    let (generation, answers) = core.flush.run_on(bound_to, &plan.commands).await?;
+    let (generation, answers) = core.flush.run_on(bound_to, pipeline(plan.commands)).await?;
     for purpose in &plan.uses {
         match purpose {
             Use::Exec(_) => ["published", "announced", "acknowledged"].into_iter().for_each(failpoint::reach),

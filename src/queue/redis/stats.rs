@@ -29,7 +29,7 @@ impl Core {
             }
         }
         let letters: Vec<Cmd> = self.names.dead_lists().into_iter().map(|dead| cmd("LLEN").arg(dead).take()).collect();
-        for answer in self.work.run(&letters).await? {
+        for answer in self.work.run(letters).await? {
             stats.dead += read::<u64>(Some(answer))?;
         }
         Ok(stats)
@@ -49,7 +49,7 @@ impl Core {
         let mut calls: Vec<Cmd> = sizes.iter().map(|(word, key)| cmd(word).arg(*key).take()).collect();
         let heads = [&keys.inbox, &keys.ready, &keys.high, &keys.low];
         calls.extend(heads.iter().map(|key| cmd("LINDEX").arg(*key).arg(0).take()));
-        let mut answers = self.work.run(&calls).await?.into_iter();
+        let mut answers = self.work.run(calls).await?.into_iter();
         let mut next = || read::<u64>(answers.next());
         stats.pending += next()?;
         stats.ready += next()? + next()? + next()?;
@@ -66,7 +66,7 @@ impl Core {
             PopSide::Right => -1,
         };
         let calls = [cmd("LLEN").arg(&*keys.name).take(), cmd("LINDEX").arg(&*keys.name).arg(head).take()];
-        let mut answers = self.work.run(&calls).await?.into_iter();
+        let mut answers = self.work.run(calls).await?.into_iter();
         stats.pending += read::<u64>(answers.next())?;
         answers.try_for_each(|answer| self.add_age(answer, stats))
     }

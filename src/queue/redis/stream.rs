@@ -110,7 +110,7 @@ pub(super) async fn complete(core: &Core, taken: &mut [Taken]) -> Result<(), Que
             calls.push(bounded_get(core, format!("ir:{}", token.run_id)));
         }
     }
-    let mut answers = core.work.run(&calls).await?.into_iter();
+    let mut answers = core.work.run(calls).await?.into_iter();
     let mut references: Vec<(usize, Vec<String>)> = Vec::new();
     for i in wanting {
         let Some(token) = &mut taken[i].token else { continue };
@@ -149,7 +149,7 @@ async fn add_previous(
     }
     let calls: Vec<Cmd> = places.iter().map(|(.., key)| bounded_get(core, key.clone())).collect();
     let mut found: HashMap<usize, (&String, Option<Bytes>)> = HashMap::new();
-    for ((i, name, _), answer) in places.iter().zip(core.work.run(&calls).await?) {
+    for ((i, name, _), answer) in places.iter().zip(core.work.run(calls).await?) {
         let entry = found.entry(*i).or_insert((*name, None));
         if let (None, Some(text)) = (&entry.1, text(Some(answer))?) {
             *entry = (*name, Some(text));

@@ -70,7 +70,9 @@ pub(super) async fn attempt(
     let deadline = around.clock.deadline();
     let traceparent = job.traceparent.as_deref();
     let span = spans::job(job.job_id.as_str(), traceparent);
-    let lane = net::traced(traceparent, lane(runner, job, meter, around, notes, deadline)).instrument(span.clone());
+    // What wraps a future moves it, some more than once, and this one is large.
+    let lane = Box::pin(lane(runner, job, meter, around, notes, deadline));
+    let lane = net::traced(traceparent, lane).instrument(span.clone());
     let work = AssertUnwindSafe(lane).catch_unwind();
     let ended = tokio::select! {
         biased;

@@ -146,6 +146,8 @@ impl Pool {
             () = stop.cancelled() => None,
             permit = self.slots.clone().acquire_owned() => permit.ok(),
         }?;
+        // Who ended in the same batch gives its slot back now: one claim takes them all.
+        tokio::task::yield_now().await;
         let more = self.slots.available_permits().min(self.runner.settings.queue.claim_batch.saturating_sub(1));
         if let Some(more) = u32::try_from(more).ok().and_then(|n| self.slots.clone().try_acquire_many_owned(n).ok()) {
             room.merge(more);
@@ -161,9 +163,10 @@ impl Pool {
             return;
         }
         let busy = Busy::enter(&self.shown);
-        let job = life::live(self.runner.clone(), self.queue.clone(), lease, self.hand_back.clone());
+        let (runner, queue, hand_back) = (self.runner.clone(), self.queue.clone(), self.hand_back.clone());
         self.jobs.spawn(async move {
-            job.await;
+            // Made in here, where it is not moved again.
+            life::live(runner, queue, lease, hand_back).await;
             drop((slot, busy));
         });
     }

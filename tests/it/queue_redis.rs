@@ -140,7 +140,7 @@ async fn events_of_a_quick_job_are_a_stream_like_any_other() {
             let before = events(&redis, id).await.len();
             // As if the first life were long ago, but for its events.
             let marks = [format!("{{agent:results:{id}}}:done"), format!("{{completion_signals}}:sent:{id}")];
-            let _: i64 = redis.run(&["DEL", &marks[0], &marks[1]]).await;
+            let _: i64 = redis.run(&["DEL", &marks[0], &marks[1], &format!("agent:results:{id}")]).await;
             push_job(&redis, id).await;
             live(&queue, texts).await;
             let entries: Vec<(String, HashMap<String, String>)> =

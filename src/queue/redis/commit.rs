@@ -2,7 +2,7 @@
 //!
 //! Redis hashes and copies every text that a script is given: that was two thirds of what a job cost it. Plain commands
 //! in `MULTI` cost nothing of the kind, but cannot decide anything. So one tick looks, and the next one writes. The look
-//! watches the closing records (and the markers of signals) and asks whether any is there; the transaction then runs
+//! watches the closing records (and the markers of signals) and asks whether any is there, or a result; the transaction then runs
 //! only if nobody wrote one in between, and on the connection that watched. Whatever it does not settle goes on through
 //! the stages one by one: a record of another claim, an answer that never came, a server error.
 //!
@@ -99,19 +99,19 @@ pub(super) fn plan_look(core: &Core, items: &[Item], plan: &mut Plan) {
     if group.is_empty() {
         return;
     }
-    let mut records = Vec::new();
-    let mut streams = Vec::new();
+    let (mut records, mut results, mut streams) = (Vec::new(), Vec::new(), Vec::new());
     for (job_id, closing) in group.iter().filter_map(|place| items[*place].closing()) {
         records.push(core.names.closing(job_id));
         if closing.signal.is_some() {
             records.push(core.names.signalled(job_id));
         }
+        results.push(core.names.result(job_id));
         streams.push(core.names.events(job_id));
     }
     // What an earlier look watched, and no transaction took up.
     plan.add(cmd("UNWATCH"), Use::Nothing);
     plan.add(cmd("WATCH").arg(&records).take(), Use::Watch(group.clone()));
-    plan.add(cmd("EXISTS").arg(&records).take(), Use::Records(group.clone()));
+    plan.add(cmd("EXISTS").arg(&records).arg(&results).take(), Use::Records(group.clone()));
     plan.add(cmd("EXISTS").arg(&streams).take(), Use::Streams(group));
 }
 
@@ -127,7 +127,8 @@ pub(super) fn watched(items: &mut [Item], group: &[usize], generation: u64) {
     }
 }
 
-/// Some job of the group has ended before: all of them go through the stages.
+/// Some job of the group has ended before, or something else sits where its result belongs: all of them go through the
+/// stages.
 pub(super) fn ended_before(items: &mut [Item], group: &[usize], how_many: u64) {
     if how_many > 0 {
         give_up(items, group);
@@ -205,8 +206,6 @@ fn write_result(core: &Core, job_id: &JobId, closing: &Closing, plan: &mut Plan)
     if kind(core) == "string" {
         plan.add(with(&["SET"]).arg("EX").arg(ttl).take(), Use::Nothing);
     } else {
-        // Whatever else sits at the key, the result is owed to its reader.
-        plan.add(cmd("DEL").arg(&key).take(), Use::Nothing);
         plan.add(with(&["RPUSH"]), Use::Nothing);
         plan.add(cmd("EXPIRE").arg(&key).arg(ttl).take(), Use::Nothing);
     }

@@ -66,14 +66,16 @@ fn calls(tools: &[ListedTool]) -> Vec<(String, Map<String, Value>)> {
         };
         return asked.iter().filter_map(call).collect();
     }
-    tools.iter().map(|tool| (tool.name.clone(), arguments(&tool.schema))).collect()
+    tools.iter().map(|tool| (tool.name.clone(), arguments(tool, tools))).collect()
 }
 
-/// A number for each number that is asked for, and the tool's own schema where a schema is.
-fn arguments(schema: &Value) -> Map<String, Value> {
-    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+/// A number for each number that is asked for. Where a schema is, that of the tool beside this one: the suite looks whether
+/// it comes back as it was listed.
+fn arguments(tool: &ListedTool, tools: &[ListedTool]) -> Map<String, Value> {
+    let properties = tool.schema.get("properties").and_then(Value::as_object).into_iter().flatten();
     if properties.clone().any(|(name, _)| name == "schema") {
-        return Map::from_iter([("schema".to_owned(), schema.clone())]);
+        let other = tools.iter().find(|other| other.name != tool.name).unwrap_or(tool);
+        return Map::from_iter([("schema".to_owned(), other.schema.clone())]);
     }
     let numbers = properties.filter(|(_, property)| matches!(property["type"].as_str(), Some("number" | "integer")));
     numbers.zip(2..).map(|((name, _), value)| (name.clone(), Value::from(value))).collect()

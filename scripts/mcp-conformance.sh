@@ -22,7 +22,7 @@ scenarios="initialize tools_call sse-retry"
 case $version in
 0.1.*) ;;
 *) scenarios="$scenarios request-metadata http-standard-headers http-custom-headers http-invalid-tool-headers
-    sep-2322-client-request-state json-schema-ref-no-deref" ;;
+    sep-2322-client-request-state json-schema-ref-no-deref json-schema-2020-12-preservation" ;;
 esac
 failed=
 for scenario in ${SCENARIOS:-$scenarios}; do

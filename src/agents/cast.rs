@@ -3,7 +3,7 @@
 use super::{
     pools::{Choice, Need, Pools},
     predicate,
-    registry::{Agent, HandoffTarget, Registry, ToolRef},
+    registry::{Agent, HandoffTarget, Pool, Registry, Strategy, ToolRef},
     run::{Door, Seat},
 };
 use crate::{
@@ -68,6 +68,12 @@ impl Cast<'_> {
         self.pools.choose(self.registry, name, pool, present, holder, &need).await
     }
 
+    /// Whether the choice in a pool may take a question to the model.
+    pub(super) fn may_ask(&self, name: &str) -> bool {
+        let asks = |pool: &Pool| pool.strategy == Strategy::Capability && pool.classify;
+        self.model.is_some() && self.registry.pools.get(name).is_some_and(asks)
+    }
+
     fn doors(&self, agent: &Agent) -> Vec<Door> {
         let open = agent.handoffs.iter().filter(|target| predicate::holds(target.enabled_when.as_deref(), self.job));
         open.map(|target| self.door(target)).collect()
@@ -89,7 +95,9 @@ fn nobody(pool: &str) -> JobError {
     JobError::new(ErrorCode::HandoffFailed, format!("the pool {pool:?} has nobody: look at pools in the agents file"))
 }
 
-pub(super) fn unknown(id: &str, registry: &Registry) -> JobError {
+/// The error of an agent that is not there (any more).
+#[must_use]
+pub fn unknown(id: &str, registry: &Registry) -> JobError {
     let ids: Vec<&str> = registry.agents.iter().map(|agent| agent.id.as_str()).collect();
     let message = format!("there is no agent {id:?}: there are {}", ids.join(", "));
     JobError::new(ErrorCode::HandoffFailed, message)

@@ -12,7 +12,7 @@ use super::{
     kit::Kit,
     pools::{Loans, Pools},
     registry::{Agent, Registry, ToolRef},
-    run::RunBounds,
+    run::{RunBounds, may_pass_to_another},
     solo::solo,
     stage::Stage,
 };
@@ -113,6 +113,12 @@ fn first_words(text: &str) -> String {
     text.chars().take(160).collect()
 }
 
+/// The failure of a delegate that has tried again what could be: the model that delegated decides what becomes of it. The
+/// job's own end, its bounds and our own failures are no delegate's.
+fn for_whoever_delegated(error: JobError) -> JobError {
+    if may_pass_to_another(&error) { error.with_retryable(false) } else { error }
+}
+
 fn refused(message: String) -> JobError {
     JobError::new(ErrorCode::LlmBadOutput, message).with_retryable(false).with_tool(NAME)
 }
@@ -156,7 +162,8 @@ impl Tool for DelegateToAgent {
             scope: &scope,
             wall_clock: None,
             loans: Loans::default(),
-            is_backed: false,
+            // Whoever delegated goes on.
+            is_backed: true,
         };
         let Errand { trail, made, .. } = &mut errand;
         made.taint = context.watch.map(Watch::before).unwrap_or_default();
@@ -165,7 +172,7 @@ impl Tool for DelegateToAgent {
             watch.join(&made.taint);
         }
         errand.ended(&agent.id, &outcome);
-        let text = outcome?;
+        let text = outcome.map_err(for_whoever_delegated)?;
         let result = RawJson::of(&json!({"type": "text_response", "agent": agent.id, "message": text}));
         let preview = Preview::text(&text);
         Ok(ToolEnd::Done(ToolOutput {

@@ -123,7 +123,7 @@ impl Drop for Errand {
         }
         let made = std::mem::take(&mut self.made);
         let report = Report {
-            entries: self.trail.entries().to_vec(),
+            entries: self.trail.entries(),
             tool_calls: made.tool_calls,
             model_calls: made.model_calls,
             tokens: made.tokens,

@@ -25,7 +25,7 @@ mod trail;
 
 pub use ahead::learn_ahead;
 pub use analytics::{Analytics, Execution, TierAnalytics, TierFigures, analytics};
-pub use cast::Cast;
+pub use cast::{Cast, unknown};
 pub use delegate::DelegateToAgent;
 pub use errand::Errands;
 pub use guardrails::{Guarding, Side, guard};

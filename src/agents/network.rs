@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cast::unknown,
-    pools,
     run::{AgentRun, Handoff, RunBounds, Seat},
     session::Conversation,
-    stage::{Made, Stage, Step},
+    stage::{Made, Stage},
     trail::{Trail, TrailKind},
 };
 use crate::job::{ErrorCode, JobError};
@@ -67,12 +66,9 @@ pub async fn entry_seat(stage: &Stage<'_>, id: &str, trail: &mut Trail) -> Resul
     if stage.cast.registry.agent(id).is_some() {
         return stage.cast.agent(id);
     }
-    let step = format!("pool:{}:0", stage.scope);
-    let holder = format!("{}:{step}", trail.id());
-    let chosen = stage.recorded(Step::Free(&step), trail, stage.cast.choose(id, None, &holder)).await?;
-    pools::note(trail, &chosen);
-    stage.cast.pools.move_on(&stage.loans, Some(&chosen.value)).await;
-    stage.cast.pooled(&chosen.value)
+    let chosen = stage.chosen(id, None, &format!("pool:{}:0", stage.scope), trail).await?;
+    stage.cast.pools.move_on(&stage.loans, Some(&chosen)).await;
+    stage.cast.pooled(&chosen)
 }
 
 /// Runs a network from `seat` on.

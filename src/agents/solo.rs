@@ -7,7 +7,7 @@ use super::{
     registry::{Agent, Strategy},
     route::SelectedAgent,
     run::{AgentRun, RunBounds, all_failed, may_pass_to_another},
-    stage::{Made, Stage, Step, fallback},
+    stage::{Made, Stage},
     trail::{Trail, TrailKind},
 };
 use crate::job::JobError;
@@ -52,11 +52,7 @@ pub async fn solo(
 /// # Errors
 /// Those of the choice.
 pub async fn choose(stage: &Stage<'_>, name: &str, trail: &mut Trail) -> Result<pools::Choice, JobError> {
-    let step = format!("pool:{}:0", stage.scope);
-    let holder = format!("{}:{step}", trail.id());
-    let chosen = stage.recorded(Step::Free(&step), trail, stage.cast.choose(name, None, &holder)).await?;
-    pools::note(trail, &chosen);
-    Ok(chosen.value)
+    stage.chosen(name, None, &format!("pool:{}:0", stage.scope), trail).await
 }
 
 /// Lets the chosen agent answer; of a fallback pool the next one, when it fails. Gives who answered, and what.
@@ -81,7 +77,7 @@ pub async fn pool(
         match solo(&part, bounds, agent, prompt, trail, made).await {
             Ok(answer) => return Ok((id.clone(), answer)),
             Err(error) if backed && (may_pass_to_another(&error) || is_loop(&error)) => {
-                fallback(trail, id, choice.agents.get(i + 1).map(String::as_str), &error);
+                stage.fell_back(id, choice.agents.get(i + 1).map(String::as_str), &error, trail);
                 causes.push((id.clone(), error));
             }
             Err(error) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::analytics::Execution;
+use super::{analytics::Execution, guardrails::is_trip};
 use crate::{
     job::{ErrorCode, JobError, RawJson, Tokens},
     store::{SharedStore, Write},
@@ -112,13 +112,38 @@ pub struct Trail {
     /// walk is made again after a crash.
     now: String,
     entries: Vec<TrailEntry>,
+    /// How earlier attempts at the job ended, which the walk does not come by again.
+    earlier: Vec<TrailEntry>,
 }
 
 impl Trail {
     /// An empty trail of the execution `id` that began at `now`.
     #[must_use]
     pub fn new(id: &str, now: &str) -> Self {
-        Self { id: id.to_owned(), now: now.to_owned(), entries: Vec::new() }
+        Self { id: id.to_owned(), now: now.to_owned(), entries: Vec::new(), earlier: Vec::new() }
+    }
+
+    /// The trail of another attempt at the same job: `earlier` tells how those before it ended.
+    #[must_use]
+    pub fn after(mut self, mut earlier: Vec<TrailEntry>) -> Self {
+        earlier.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
+        self.earlier = earlier;
+        self
+    }
+
+    /// Goes on as the trail of the execution `id`, with what is known of it.
+    pub fn turn_into(&mut self, id: &str, known: Vec<TrailEntry>) {
+        id.clone_into(&mut self.id);
+        if let Some(last) = known.last() {
+            self.now.clone_from(&last.timestamp);
+        }
+        self.entries.extend(known);
+    }
+
+    /// How many attempts ended before this one.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.earlier.len()
     }
 
     /// The execution's id.
@@ -149,10 +174,11 @@ impl Trail {
         self.entries.extend(entries);
     }
 
-    /// Notes why the execution ended without an answer.
+    /// Notes why the execution ended without an answer, and with whom: the agent whose guardrail ended it, else `agent`.
     pub fn stop(&mut self, agent: Option<&str>, error: &JobError) {
+        let guarded = error.details.get("agent_id").and_then(|id| id.as_str()).filter(|_| is_trip(error));
         let entry = self.add(TrailKind::Stop);
-        entry.agent_id = agent.map(str::to_owned);
+        entry.agent_id = guarded.or(agent).map(str::to_owned);
         entry.handoff_decision = Some(stop_reason(error).to_owned());
         entry.reason = Some(error.to_string());
     }
@@ -162,10 +188,23 @@ impl Trail {
         self.entries.last_mut()
     }
 
-    /// The entries, oldest first.
+    /// How this attempt ended: its last entry, which is made where there is none yet.
+    pub fn end(&mut self, error: &JobError) -> TrailEntry {
+        if self.entries.last().is_none_or(|last| last.kind != TrailKind::Stop) {
+            self.stop(None, error);
+        }
+        self.entries[self.entries.len() - 1].clone()
+    }
+
+    /// The entries, oldest first. An earlier attempt ended behind all that this one found on record.
     #[must_use]
-    pub fn entries(&self) -> &[TrailEntry] {
-        &self.entries
+    pub fn entries(&self) -> Vec<TrailEntry> {
+        let mut all = self.entries.clone();
+        for earlier in &self.earlier {
+            let at = all.iter().position(|entry| entry.timestamp > earlier.timestamp).unwrap_or(all.len());
+            all.insert(at, TrailEntry { execution_id: self.id.clone(), ..earlier.clone() });
+        }
+        all
     }
 }
 
@@ -268,7 +307,7 @@ mod tests {
             trail
         };
         let write = async |id: &str, mode: &str, kinds: &[TrailKind]| {
-            trails.keep(trail(id, kinds).entries(), &run(id, mode)).await.unwrap();
+            trails.keep(&trail(id, kinds).entries(), &run(id, mode)).await.unwrap();
         };
         write("a", "network", &[TrailKind::Transfer]).await;
         write("b", "tiers", &[TrailKind::Stop]).await;
@@ -283,5 +322,32 @@ mod tests {
         assert_eq!(ids(None).await, ["a", "b"]);
         assert_eq!(ids(Some("tiers")).await, ["b"]);
         assert!(ids(Some("pool")).await.is_empty());
+    }
+
+    #[test]
+    fn earlier_attempts_stand_where_they_ended() {
+        let at = |second: u32| format!("2026-01-01T00:00:0{second}Z");
+        let ended = |second: u32| {
+            let mut trail = Trail::new("another", &at(second));
+            trail.end(&JobError::new(ErrorCode::LlmUnavailable, "away"))
+        };
+        let mut trail = Trail::new("x", &at(1)).after(vec![ended(2), ended(1)]);
+        assert_eq!(trail.attempts(), 2);
+        trail.add(TrailKind::Pool);
+        for (second, kind) in [(2, TrailKind::Transfer), (3, TrailKind::Execute)] {
+            trail.tick(&at(second));
+            trail.add(kind);
+        }
+        let told: Vec<(TrailKind, String)> =
+            trail.entries().into_iter().map(|entry| (entry.kind, entry.timestamp)).collect();
+        let want = [
+            (TrailKind::Pool, at(1)),
+            (TrailKind::Stop, at(1)),
+            (TrailKind::Transfer, at(2)),
+            (TrailKind::Stop, at(2)),
+            (TrailKind::Execute, at(3)),
+        ];
+        assert_eq!(told, want);
+        assert!(trail.entries().iter().all(|entry| entry.execution_id == "x"));
     }
 }

@@ -58,16 +58,20 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
     let asked = asked || (stopped && asks_model(&head));
     let chat = asked.then(|| Arc::new(NoModel) as Arc<dyn ChatModel>);
     let (runner, artifacts) = assemble::replayer(settings, queue.clone(), store.clone(), chat)?;
+    let missing = missing_agents(settings, &head)?;
 
     let stop = CancellationToken::new();
     let journal = if stopped { journal().stopped_by(stop.clone()) } else { journal() };
     let again = RawJson::of(&runner.run_with(&job, &journal, stop.clone(), &|_: Event| {}).await);
     let cut = stop.is_cancelled();
     let again = if cut { ended_as(&head, &again) } else { again };
-    output::line(again.as_str());
     let original = whole(original, &artifacts).await?;
     let found = difference::between(&original, &again, cut)
         .map_err(|e| Failure::Failed(format!("a result is no JSON: {e}")))?;
+    if let Some(missing) = missing.filter(|_| !found.is_empty()) {
+        return Err(Failure::Failed(missing));
+    }
+    output::line(again.as_str());
     if found.is_empty() {
         eprintln!("the same as the recorded result");
         if cut {
@@ -79,6 +83,19 @@ async fn replay(settings: &Arc<Settings>, queue: &SharedQueue, job_id: &JobId) -
         eprintln!("{line}");
     }
     Err(Failure::Told)
+}
+
+/// What to say where agents did the job and are not here: without them it comes out as another one.
+fn missing_agents(settings: &Settings, head: &Value) -> Result<Option<String>, Failure> {
+    let by_agents = head["lane"] == "handoff" || head["error"]["details"]["execution_id"].is_string();
+    if !by_agents || !assemble::registry(settings)?.current().agents.is_empty() {
+        return Ok(None);
+    }
+    let file = &settings.agents.file;
+    Ok(Some(format!(
+        "the job was done by agents, and {file} is not there or has none: set agents.file (AGENT_RUNNER__AGENTS__FILE) to \
+         the agents file that the job ran with"
+    )))
 }
 
 /// Whether no model had a part in the plan of a job.

@@ -113,6 +113,12 @@ pub async fn decide(
     Ok((!known).then(|| if approved { event } else { event.with("error", REJECTED) }))
 }
 
+/// The step that says that the call whose steps begin with `step` was made, or about to be: of calls that are made once.
+#[must_use]
+pub fn sent(step: &str) -> String {
+    format!("{step}sent")
+}
+
 /// A tool behind its gate.
 pub struct Gate {
     inner: Arc<dyn Tool>,
@@ -185,7 +191,7 @@ impl Gate {
 
     /// Notes that a call with lasting effect is about to be made.
     async fn once(&self, context: &ToolContext<'_>) -> Result<(), JobError> {
-        if !context.journal.mark(&format!("{}sent", context.step), context.meter).await? {
+        if !context.journal.mark(&sent(context.step), context.meter).await? {
             return Ok(());
         }
         let message = "this call was under way when its worker stopped: whether it took effect is not known, and it is \

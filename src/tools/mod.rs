@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use execute_pipeline::ExecutePipeline;
-pub use gate::{Decision, Gate, PendingCall, decide, decision, is_call, waited, why_it_waits};
+pub use gate::{Decision, Gate, PendingCall, decide, decision, is_call, sent, waited, why_it_waits};
 pub use names::{Names, function_name};
 pub use openapi::{KnownOperations, OpenApiAction};
 pub use patch_workflow::{Commit, PatchWorkflow, Pending};

@@ -304,10 +304,7 @@ impl PatchWorkflow {
             return Ok(Outcome::default());
         }
         let Some(orchestrator) = &self.orchestrator else {
-            return Err(JobError::new(
-                ErrorCode::OrchestratorFailed,
-                "no orchestrator is configured: set orchestrator.api_url, or ask for a dry_run",
-            ));
+            return Err(no_orchestrator());
         };
         let caller = caller(&pending.owner, context);
         if how.sent != Before::Never {
@@ -415,6 +412,10 @@ impl Tool for PatchWorkflow {
             return Ok(ToolEnd::Done(pending.output(None)));
         }
         if context.job.require_approval {
+            // Nobody is asked to agree to what cannot be sent.
+            if self.orchestrator.is_none() && !context.journal.replays() {
+                return Err(named(no_orchestrator()));
+            }
             return Ok(ToolEnd::Park(RawJson::of(&pending)));
         }
         let mark = format!("{step}:send");
@@ -438,6 +439,11 @@ impl Tool for PatchWorkflow {
 
 fn named(error: JobError) -> JobError {
     error.with_tool(NAME)
+}
+
+fn no_orchestrator() -> JobError {
+    let message = "no orchestrator is configured: set orchestrator.api_url, or ask for a dry_run";
+    JobError::new(ErrorCode::OrchestratorFailed, message)
 }
 
 /// Tells the patches of one job apart in its journal.

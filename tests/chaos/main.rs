@@ -4,9 +4,11 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[path = "../it/lease_model.rs"]
+#[expect(dead_code, reason = "its short rows are those of the ordinary tests")]
 mod lease_model;
 mod rows;
 #[path = "../it/support/mod.rs"]
+#[expect(unused_imports, reason = "most of it is for the ordinary tests")]
 mod support;
 
 use std::process::ExitCode;

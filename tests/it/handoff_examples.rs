@@ -51,6 +51,18 @@ fn tickets_are_resolved_at_the_tier_they_need() {
 }
 
 #[test]
+fn the_tickets_script_takes_a_relative_path_of_the_program() {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_agent-runner"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/handoffs/tickets.sh");
+    let mut run = std::process::Command::new("sh");
+    run.arg(script).current_dir(program.parent().unwrap()).env("AGENT_RUNNER", "./agent-runner");
+    let output = run.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("ticket 1") && said.contains("ticket 5"), "{said}");
+}
+
+#[test]
 fn a_pool_falls_back() {
     let result = result(&example("fallback", "fallback", &["--json"]));
     assert_eq!(result["result"]["selected_agent"]["id"], "backup", "{result}");

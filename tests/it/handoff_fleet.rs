@@ -17,7 +17,9 @@ agents:
   - {id: ann}
   - {id: bob}
   - {id: lead, tools: [delegate_to_agent]}
+  - {id: strict, capabilities: [sql], guardrails: {input: [{check: is about money}], output: [{check: promises nothing}]}}
 pools:
+  able: {strategy: capability, agents: [strict], classify: true, default: ann}
   wheel: {strategy: round_robin, agents: [ann, bob]}
   least: {strategy: least_loaded, agents: [ann, bob]}
 ";
@@ -342,4 +344,71 @@ async fn calls_that_cannot_be_read_go_back_to_the_model_and_their_neighbours_are
         "{told:?}"
     );
     assert!(model.requests()[2].body.windows(5).any(|word| word == b"empty"), "the model is told once");
+}
+
+#[tokio::test]
+async fn an_attempt_that_failed_stands_in_the_trail_of_the_next_one() {
+    let gone = || Reply::error(503, "overloaded", "later");
+    let tiers = json!({"job_id": "f2", "prompt": "help", "handoff": {"mode": "tiers", "num_tiers": 1}});
+    let route = json!({"job_id": "f3", "prompt": "hm", "handoff": {"mode": "route", "threshold": -1}});
+    let judged = Reply::text(r#"{"can_handle":"yes","complexity_score":0.2}"#);
+    let done = || Reply::text("Done.");
+    // (the job, replies, kinds of the trail behind those of the choice)
+    type Row = (Value, Vec<Reply>, &'static [&'static str]);
+    let rows: [Row; 3] = [
+        (network("f1"), vec![transfer("billing"), gone(), gone(), done()], &["transfer", "stop", "stop", "execute"]),
+        (tiers, vec![judged, gone(), done()], &["evaluate", "stop", "execute"]),
+        (route, vec![gone(), done()], &["stop", "execute"]),
+    ];
+    for (job, replies, want) in rows {
+        let model = ModelServer::start(replies);
+        let (stage, _file) = stage(&model).await;
+        let stage = stage.with("AGENT_RUNNER__LLM__MAX_RETRIES", "0");
+        let service = stage.serve();
+        let id = job["job_id"].as_str().unwrap().to_owned();
+        let result = stage.run(job).await;
+        assert_eq!(result["status"], "completed", "{result}");
+        let trail =
+            get(&service, &format!("/v1/handoffs/{}", result["result"]["execution_id"].as_str().unwrap())).await;
+        let kinds: Vec<String> =
+            kinds(&trail).into_iter().filter(|kind| !matches!(kind.as_str(), "tag" | "score" | "select")).collect();
+        assert_eq!(kinds, want, "{trail}");
+        let entries = trail["trail"].as_array().unwrap();
+        for stop in entries.iter().filter(|entry| entry["kind"] == "stop") {
+            assert_eq!(stop["handoff_decision"], "llm_unavailable", "{trail}");
+            assert!(stop["reason"].as_str().unwrap().starts_with("llm_unavailable: "), "{trail}");
+        }
+        let at: Vec<&str> = entries.iter().map(|entry| entry["timestamp"].as_str().unwrap()).collect();
+        assert!(at.is_sorted(), "{trail}");
+        let replayed = stage.command(&["replay", &id]);
+        assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    }
+}
+
+#[tokio::test]
+async fn what_guardrails_and_choices_ask_is_on_the_bill_and_is_no_turn() {
+    let judged = || Reply::text(r#"{"violates": false, "reason": ""}"#);
+    let chosen = || Reply::text(r#"{"capability": "sql"}"#);
+    let gate = Gate::new();
+    let model =
+        ModelServer::start([chosen().gate_at(0, &gate), chosen(), judged(), Reply::text("Refunded."), judged()]);
+    let (stage, _file) = stage(&model).await;
+    let stage = leases(stage, 5);
+    let mut first = stage.serve();
+    let mut job = network("b");
+    job["handoff"]["agent"] = "able".into();
+    stage.push(&job).await;
+    gate.reached().await;
+    first.signal("KILL");
+    first.wait();
+    let _second = stage.serve();
+    let result = stage.result("b").await;
+    assert_eq!(result["result"]["answer"], "Refunded.", "{result}");
+    assert_eq!(result["result"]["model_calls"], 1, "turns of agents alone: {result}");
+    // With the choice that the kill cut off, whose tokens nobody knows.
+    assert_eq!(
+        (&result["metadata"]["llm_calls"], &result["metadata"]["tokens_used"]),
+        (&json!(5), &json!(4 * 110)),
+        "{result}"
+    );
 }

@@ -489,6 +489,10 @@ async fn without_an_orchestrator_a_patch_can_only_be_tried() {
     let tool = PatchWorkflow::new(&Settings::default()).unwrap();
     let with_workflow = |dry_run: bool| job(json!({ "current_workflow": workflow(), "dry_run": dry_run }));
     assert!(call(&tool, &with_workflow(true), &add_email()).await.is_ok());
-    let error = call(&tool, &with_workflow(false), &add_email()).await.unwrap_err();
-    assert_eq!((error.code, error.retryable), (ErrorCode::OrchestratorFailed, false));
+    // Nor is anybody asked to approve what cannot be sent.
+    let asks = job(json!({ "current_workflow": workflow(), "require_approval": true }));
+    for job in [with_workflow(false), asks] {
+        let error = call(&tool, &job, &add_email()).await.unwrap_err();
+        assert_eq!((error.code, error.retryable), (ErrorCode::OrchestratorFailed, false));
+    }
 }

@@ -180,3 +180,43 @@ async fn a_job_that_is_started_afresh_asks_again() {
     assert_eq!((&second["result"]["row_count"], &second["metadata"]["llm_calls"]), (&json!(2), &json!(1)));
     same(&stage, "again", &second);
 }
+
+#[tokio::test]
+async fn a_job_of_agents_that_are_not_given_says_what_is_missing() {
+    let agents = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agents.yaml");
+    let model = ModelServer::start([
+        Reply::text(r#"{"tags": ["code-review"]}"#),
+        Reply::text("Looks good to me."),
+        Reply::text("So does this."),
+    ]);
+    let stage = Stage::set()
+        .await
+        .with("AGENT_RUNNER__AGENTS__FILE", agents)
+        .with("OPENAI_BASE_URL", model.base_url())
+        .with("AGENT_RUNNER__EMBEDDINGS__PROVIDER", "lexical");
+    let service = stage.serve();
+    let prompt = "please review my pull request for bugs";
+    let routed = stage.run(json!({"job_id": "r", "prompt": prompt, "handoff": {}})).await;
+    let handed = json!({"job_id": "n", "prompt": prompt, "handoff": {"mode": "network", "agent": "code-reviewer"}});
+    let handed = stage.run(handed).await;
+    drop((service, model));
+    for (id, original) in [("r", &routed), ("n", &handed)] {
+        assert_eq!(original["status"], "completed", "{original}");
+        assert_eq!(replay(&stage, id).0, Some(0));
+    }
+    let other = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(other.path(), "agents: [{id: ann}]").unwrap();
+    let other = other.path().to_str().unwrap();
+    let stage = stage.with("AGENT_RUNNER__AGENTS__FILE", "no-such-agents.yaml");
+    for id in ["r", "n"] {
+        let (code, again, said) = replay(&stage, id);
+        assert_eq!((code, &again), (Some(1), &Value::Null), "{said}");
+        assert!(said.contains("no-such-agents.yaml") && said.contains("agents.file"), "{said}");
+    }
+    let stage = stage.with("AGENT_RUNNER__AGENTS__FILE", other);
+    for id in ["r", "n"] {
+        let (code, _, said) = replay(&stage, id);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("there is no agent \\\"code-reviewer\\\": there are ann"), "{said}");
+    }
+}

@@ -82,6 +82,23 @@ async fn a_server_is_spoken_to_as_the_protocol_wants_it() {
 }
 
 #[tokio::test]
+async fn a_block_of_content_that_nobody_knows_costs_no_other() {
+    let content = json!([{"type": "text", "text": "a"}, {"type": "video", "frames": 1.5}]);
+    let called = json!({"t": {"resultType": "complete", "content": content}});
+    for (speaks, how) in
+        [("2025-06-18", "json"), ("2025-11-25", "events"), ("2026-07-28", "json"), ("2026-07-28", "events")]
+    {
+        let site = site(json!({"speaks": speaks, "tools": [tool("t")], "calls": called}), how, None).await;
+        let registry = registry(json!(["mcp:s"]), json!({"s": entry(&site)}));
+        let bench = bench(&site);
+        let kit = bench.kit(&registry).await;
+        let told = bench.call(&kit, "s__t", "{}", 1).await;
+        let want = "a\n[content of the kind \"video\", which is not known: not shown]";
+        assert_eq!(told.as_deref(), Ok(want), "{speaks} {how}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_server_answers_wrongly_is_told_to_the_model() {
     type Row = (&'static str, fn(&Value) -> Reply, &'static str);
     let rows: [Row; 9] = [

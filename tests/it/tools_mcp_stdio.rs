@@ -50,6 +50,30 @@ fn results() -> Vec<Row> {
             json!({"content": [{"type": "resource_link", "uri": "file:///a", "name": "n"}]}),
             "[resource n: file:///a]",
         ),
+        row(
+            "a kind that nobody knows",
+            json!({"resultType": "complete", "content": [text("a"), {"type": "video", "url": "x"}, text("b")]}),
+            "a\n[content of the kind \"video\", which is not known: not shown]\nb",
+        ),
+        row(
+            "blocks with a fault",
+            json!({"content": [{"type": "image"}, {"type": 7}, {"type": "text", "text": "a", "annotations": 7}, "b"]}),
+            "[content of the kind \"image\" that cannot be read: not shown]\n[content without a kind: not shown]\na\n\
+             [content without a kind: not shown]",
+        ),
+        row(
+            "what is said about a block",
+            json!({"content": [
+                {"type": "text", "text": "a", "annotations": {"audience": ["user"], "priority": 0.5}},
+                {"type": "resource_link", "uri": "file:///a", "name": "n", "size": 12},
+            ]}),
+            "a\n[resource n: file:///a]",
+        ),
+        row(
+            "a kind that nobody knows beside numbers",
+            json!({"content": [{"type": "chart", "at": 1.5}], "structuredContent": {"n": 9_007_199_254_740_993_u64}}),
+            "[content of the kind \"chart\", which is not known: not shown]\n{\"n\":9007199254740993}",
+        ),
         row("the tool's own error", json!({"content": [text("no such row")], "isError": true}), "!tool t: no such row"),
         row("an error without words", json!({"content": [], "isError": true}), "!tool t: (the tool gave nothing)"),
         row(

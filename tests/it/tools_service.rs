@@ -213,6 +213,32 @@ async fn a_call_that_waits_is_told_as_waiting_and_as_made_once_it_is() {
 }
 
 #[tokio::test]
+async fn a_call_whose_outcome_nobody_knows_is_told_of_once() {
+    let server = ScriptedServer::new(json!({"tools": [tool("send")], "calls": {"send": {"do": "hang"}}}));
+    let agents = file(json!({
+        "agents": [agent(json!({"tools": ["mcp:mail/send"]}))],
+        "mcp_servers": {"mail": server.entry(json!({}))},
+    }));
+    let model = ModelServer::start([Reply::call("mail__send", &json!({"k": "bob"})), Reply::text("Nobody knows.")]);
+    let stage = stage(&model, &agents).await;
+    let mut first = stage.serve();
+    stage.push(&job("u")).await;
+    stage.wait_for_event("u", "tool_started").await;
+    while !server.heard().iter().any(|method| method.starts_with("tools/call")) {
+        tokio::task::yield_now().await;
+    }
+    first.signal("KILL");
+    first.wait();
+    let _second = stage.serve();
+    let result = stage.result("u").await;
+    assert_eq!(result["result"]["answer"], "Nobody knows.", "{result}");
+    assert_eq!(told(&stage, "u").await, ["tool_started mail__send", "tool_finished mail__send error"]);
+    let calls = server.heard().iter().filter(|method| method.starts_with("tools/call")).count();
+    assert_eq!(calls, 1);
+    assert!(result["metadata"]["tool_calls"][0]["error"].as_str().unwrap().contains("not made again"), "{result}");
+}
+
+#[tokio::test]
 async fn only_the_servers_of_those_who_are_seated_are_asked() {
     let delegate = Reply::call("delegate_to_agent", &json!({"agent": "clerk", "task": "look"}));
     let transfer = Reply::call("transfer_to_clerk", &json!({"reason": "x", "message": "y"}));

@@ -54,11 +54,11 @@ impl RunBounds {
     /// The bound that one more transfer breaks, if any. `made` are all transfers with the new one, `lately` those
     /// since the last user message or tool result.
     pub(super) fn transfer_fault(&self, made: &[Handoff], lately: &[(String, String)]) -> Option<JobError> {
-        if u32::try_from(made.len()).unwrap_or(u32::MAX) > self.max_handoffs {
+        let times = made.iter().filter(|handoff| !handoff.fallback).count();
+        if u32::try_from(times).unwrap_or(u32::MAX) > self.max_handoffs {
             let message = format!(
-                "control was to be passed on {} times, at most {} are allowed: raise network.max_handoffs or sharpen \
+                "control was to be passed on {times} times, at most {} are allowed: raise network.max_handoffs or sharpen \
                  who does what",
-                made.len(),
                 self.max_handoffs
             );
             return Some(looped("max_handoffs", message));

@@ -4,6 +4,7 @@
 //! swaps the seat and keeps the conversation. The state is serialisable: it can be kept, resumed and replayed.
 
 mod bounds;
+mod handover;
 mod note;
 mod seat;
 #[cfg(test)]
@@ -102,6 +103,8 @@ pub struct AgentRun {
     history: Vec<Message>,
     /// Where this run begins in `history`: what is before it belongs to the session.
     began: usize,
+    /// Where the present agent took its seat in `history`.
+    seated: usize,
     view: View,
     phase: Phase,
     turns: u32,
@@ -136,6 +139,7 @@ impl AgentRun {
             seat: Seat::default(),
             history,
             began,
+            seated: began,
             view: View::whole(),
             phase: Phase::Reply,
             turns: 0,
@@ -335,13 +339,6 @@ impl AgentRun {
         Action::Seat(target)
     }
 
-    /// The words that come with the transfer under way, as the next agent reads them.
-    #[must_use]
-    pub fn handed_over(&self) -> Option<String> {
-        let Phase::Transfer(_, transfer) = &self.phase else { return None };
-        view::said(&transfer.words)
-    }
-
     fn called(&mut self, mut turn: Turn, outcome: Result<String, JobError>) -> Action {
         let content = match outcome {
             Ok(content) => content,
@@ -360,7 +357,8 @@ impl AgentRun {
     fn transferred(&mut self, turn: Turn, transfer: Transfer, seat: Seat) -> Action {
         let from = std::mem::take(&mut self.seat.agent);
         let Transfer { door, words, .. } = &transfer;
-        let handoff = Handoff { from: from.clone(), to: seat.agent.clone(), reason: words.reason.clone() };
+        let (to, reason) = (seat.agent.clone(), words.reason.clone());
+        let handoff = Handoff { from: from.clone(), to, reason, fallback: false };
         self.lately.push((from.clone(), seat.agent.clone()));
         self.handoffs.push(handoff.clone());
         if let Some(fault) = self.bounds.transfer_fault(&self.handoffs, &self.lately) {
@@ -403,7 +401,9 @@ impl AgentRun {
             if self.causes.is_empty() {
                 return Action::Fail(error);
             }
-            self.causes.push((self.seat.agent.clone(), error));
+            let from = self.seat.agent.clone();
+            self.causes.push((from.clone(), error.clone()));
+            self.notes.push(Note::Fallback { from, to: None, error });
             return Action::Fail(all_failed(&self.causes));
         }
         let to = self.seat.reserves.remove(0);
@@ -414,7 +414,9 @@ impl AgentRun {
     fn replaced(&mut self, seat: Seat, error: JobError) -> Action {
         let from = std::mem::take(&mut self.seat.agent);
         let reserves = std::mem::take(&mut self.seat.reserves);
-        self.notes.push(Note::Fallback { from: from.clone(), to: seat.agent.clone(), error: error.clone() });
+        let (to, reason) = (seat.agent.clone(), Some(error.to_string()));
+        self.handoffs.push(Handoff { from: from.clone(), to: to.clone(), reason, fallback: true });
+        self.notes.push(Note::Fallback { from: from.clone(), to: Some(to), error: error.clone() });
         self.causes.push((from, error));
         self.sit(Seat { reserves, ..seat });
         self.ask()
@@ -422,6 +424,7 @@ impl AgentRun {
 
     fn sit(&mut self, seat: Seat) {
         self.seat = seat;
+        self.seated = self.history.len();
         self.nudged = false;
         if self.bounds.max_handoffs == 0 {
             self.seat.doors.clear();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::JobError;
 
-/// A transfer that was made.
+/// Control that was passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handoff {
     /// Who passed control.
@@ -13,6 +13,9 @@ pub struct Handoff {
     pub to: String,
     /// Why, where the model said so.
     pub reason: Option<String>,
+    /// Nobody passed it on: the one failed, and the other stood behind it in a pool.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub fallback: bool,
 }
 
 /// Something that the audit trail wants to know.
@@ -32,12 +35,12 @@ pub enum Note {
         /// What the model is told.
         why: String,
     },
-    /// An agent failed and the next one of its pool took over.
+    /// An agent of a fallback pool failed.
     Fallback {
         /// Who failed.
         from: String,
-        /// Who goes on.
-        to: String,
+        /// Who goes on; nobody behind the last one.
+        to: Option<String>,
         /// With what.
         error: JobError,
     },

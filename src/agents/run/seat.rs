@@ -118,10 +118,20 @@ fn words(value: Option<&Value>) -> Result<Option<String>, String> {
     }
 }
 
-/// A tool's name as models blur it: case does not count, and whatever stands between the words or around them is one
-/// `_` or nothing.
+/// A tool's name as models blur it: case does not count but where it parts words (`transferToBilling`), and whatever
+/// stands between the words or around them is one `_` or nothing.
 pub(super) fn blurred(name: &str) -> String {
-    let name = name.to_lowercase();
-    let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    words.join("_")
+    let mut blurred = String::with_capacity(name.len());
+    let mut before = '_';
+    for c in name.chars() {
+        let parted = !before.is_alphanumeric() || (before.is_lowercase() && c.is_uppercase());
+        if c.is_alphanumeric() {
+            if parted && !blurred.is_empty() {
+                blurred.push('_');
+            }
+            blurred.extend(c.to_lowercase());
+        }
+        before = c;
+    }
+    blurred
 }

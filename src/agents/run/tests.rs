@@ -51,7 +51,7 @@ fn every_call_gets_one_result_in_order_and_the_transfer_comes_last() {
     ];
     assert_eq!(told, want.map(|(id, content)| (id.to_owned(), content.to_owned())));
     assert_eq!(run.next(reply("done", &[])), Action::Finish("done".into()));
-    assert_eq!(run.handoffs(), [Handoff { from: "a".into(), to: "b".into(), reason: None }]);
+    assert_eq!(run.handoffs(), [Handoff { from: "a".into(), to: "b".into(), reason: None, fallback: false }]);
 }
 
 #[test]
@@ -153,6 +153,50 @@ fn model_calls_of_delegated_work_count_towards_the_bound() {
     let Action::Fail(error) = run.next(reply("", &[call("2", "x", "{\"a\":1}")])) else { panic!("it goes on") };
     assert_eq!((error.code, error.details["reason"].as_str()), (ErrorCode::LoopDetected, Some("max_turns")));
     assert!(error.message.contains("within 4 model calls: raise network.max_turns"), "{error}");
+}
+
+#[test]
+fn a_target_is_found_in_every_spelling_that_can_mean_no_other() {
+    let target = |name: &str, doors: &[&str]| {
+        let mut run = AgentRun::new(BOUNDS, seat("a", doors), "go");
+        run.next(Event::Start);
+        match run.next(reply("", &[call("1", name, "{}")])) {
+            Action::Seat(target) => Some(target.to),
+            // An ordinary tool's.
+            Action::Call(_) => Some("(call)".into()),
+            // It went back to the model.
+            _ => None,
+        }
+    };
+    let doors = ["billing", "data-analyst", "b_c", "bc"];
+    for (name, want) in [
+        ("transfer-to-billing", Some("billing")),
+        ("transferToBilling", Some("billing")),
+        ("TransferToBilling", Some("billing")),
+        ("transferTobilling", Some("billing")),
+        ("TRANSFER_TO_BILLING", Some("billing")),
+        ("functions.transfer_to_billing", Some("billing")),
+        ("functions.transferToBilling()", Some("billing")),
+        ("default_api:transfer_to_billing", Some("billing")),
+        ("tools/transfer-to-billing", Some("billing")),
+        ("transfer.to.billing", Some("billing")),
+        ("transferToDataAnalyst", Some("data-analyst")),
+        ("transfer_to_dataanalyst", Some("data-analyst")),
+        ("transferToB_C", Some("b_c")),
+        ("transfer_to_BC", Some("bc")),
+        // Both of them.
+        ("transfertobc", Some("(call)")),
+        ("transfer tob c", Some("(call)")),
+        ("functions.transfer_to_sales", None),
+        ("transferToSales", None),
+        ("transfer_tokens", Some("(call)")),
+        ("transferTokens", Some("(call)")),
+        ("billing", Some("(call)")),
+        ("functions.billing", Some("(call)")),
+    ] {
+        assert_eq!(target(name, &doors).as_deref(), want, "{name}");
+    }
+    assert_eq!(target("transferToBilling", &[]).as_deref(), Some("(call)"));
 }
 
 #[test]

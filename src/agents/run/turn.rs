@@ -120,12 +120,10 @@ impl Turn {
 
 /// Reads a call as a transfer; nothing where it is an ordinary tool's.
 fn transfer(call: &ToolCall, doors: &[Door]) -> Option<Result<Transfer, String>> {
-    let name = blurred(&call.name);
-    let target = name.strip_prefix(TRANSFER_PREFIX)?;
-    if doors.is_empty() {
-        return None;
-    }
-    let Some(door) = meant(&call.name, target, doors) else {
+    let Some(door) = meant(&call.name, doors) else {
+        if !is_transfer(&call.name) || doors.is_empty() {
+            return None;
+        }
         let known: Vec<String> = doors.iter().map(Door::tool).collect();
         return Some(Err(format!("there is no {:?}: call one of {} or answer", call.name, known.join(", "))));
     };
@@ -133,8 +131,24 @@ fn transfer(call: &ToolCall, doors: &[Door]) -> Option<Result<Transfer, String>>
     Some(words.map(|words| Transfer { door: door.clone(), words }))
 }
 
-/// The door that `name` means: the one of that very name, else the only one that it can be.
-fn meant<'a>(name: &str, target: &str, doors: &'a [Door]) -> Option<&'a Door> {
-    let alike = || doors.iter().filter(|door| blurred(&door.to) == blurred(target));
-    doors.iter().find(|door| door.tool() == name).or_else(|| alike().next().filter(|_| alike().count() == 1))
+/// Whether a call of this name asks for a transfer, to whomever.
+pub(super) fn is_transfer(name: &str) -> bool {
+    spellings(name).any(|name| blurred(name).starts_with(TRANSFER_PREFIX))
+}
+
+/// A name as it was called, and without what some models put before it (`functions.`).
+fn spellings(name: &str) -> impl Iterator<Item = &str> {
+    [Some(name), name.rsplit_once(['.', ':', '/']).map(|(_, bare)| bare)].into_iter().flatten()
+}
+
+/// The door that `name` means: the one of that very name, else the only one that it can be, by its words or, where they are
+/// not parted, by its letters.
+fn meant<'a>(name: &str, doors: &'a [Door]) -> Option<&'a Door> {
+    let letters = |name: &str| blurred(name).replace('_', "");
+    let readings: [&dyn Fn(&str) -> String; 2] = [&blurred, &letters];
+    let only = |read: &&dyn Fn(&str) -> String| {
+        let mut alike = doors.iter().filter(|door| spellings(name).any(|name| read(name) == read(&door.tool())));
+        alike.next().filter(|_| alike.next().is_none())
+    };
+    doors.iter().find(|door| door.tool() == name).or_else(|| readings.iter().find_map(only))
 }

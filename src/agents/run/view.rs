@@ -24,7 +24,7 @@ impl View {
     }
 
     /// The messages of a request, behind the system message.
-    pub(super) fn messages<'a>(&'a self, history: &'a [Message]) -> impl Iterator<Item = &'a Message> {
+    pub(super) fn messages<'a>(&'a self, history: &'a [Message]) -> impl DoubleEndedIterator<Item = &'a Message> {
         self.base.iter().chain(history.get(self.from..).unwrap_or_default())
     }
 

@@ -16,7 +16,7 @@ use crate::{
     queue::failpoint,
     settings::limits,
     telemetry::{names, spans},
-    tools::{Permission, Tool, ToolContext, ToolEnd, Watch},
+    tools::{Permission, Tool, ToolContext, ToolEnd, Watch, sent},
 };
 
 /// What came of a call, as it goes on record.
@@ -97,9 +97,10 @@ impl Stage<'_> {
         let (journal, meter) = (self.context.journal, self.context.meter);
         let agent = run.seat().agent.as_str();
         let event = |kind| Event::new(kind).with("agent_id", agent).with("tool", call.name.as_str());
-        // A call that is put off in the middle, since an agent that it delegates to waits, is told of once.
+        // A call that is put off in the middle, since an agent that it delegates to waits, is told of once; so is one that
+        // an earlier delivery made, whose outcome is not known.
         let mark = format!("{}told", around.0);
-        let told = journal.has(&[&mark], meter).await?;
+        let told = journal.has(&[&mark, &sent(around.0)], meter).await?;
         let began = OnceLock::new();
         let begins = || {
             if began.set(Instant::now()).is_ok() && !told {

@@ -201,15 +201,7 @@ impl Stage<'_> {
                     Err(error) => Event::Failed(error),
                 },
                 Action::Call(call) => Event::Called(self.call(run, &call, trail, made).await),
-                Action::Seat(target) => {
-                    let seat = self.seat(run, &target, trail).await?;
-                    self.guard(Side::Input, &seat.agent, run, &asked).await?;
-                    if let Some(words) = run.handed_over() {
-                        let step = format!("{}:{}:words", self.scope, run.turns());
-                        self.guard_at(Side::Words, &seat.agent, &step, &words).await?;
-                    }
-                    Event::Seated(Box::new(seat))
-                }
+                Action::Seat(target) => Event::Seated(Box::new(self.hand_over(run, &target, trail).await?)),
                 Action::Finish(text) => {
                     let agent = run.seat().agent.as_str();
                     self.guard(Side::Output, agent, run, &text).await?;
@@ -223,6 +215,20 @@ impl Stage<'_> {
                 Action::Fail(error) => return Err(error),
             };
         }
+    }
+
+    /// Finds who takes over and checks what goes along: for whoever leaves it behind, and for whom it goes to.
+    async fn hand_over(&self, run: &AgentRun, target: &Target, trail: &mut Trail) -> Result<Seat, JobError> {
+        let step = |what: &str| format!("{}:{}:{what}", self.scope, run.turns());
+        if let Some(left) = run.left_behind() {
+            self.guard_at(Side::Left, &run.seat().agent, &step("left"), &left).await?;
+        }
+        let seat = self.seat(run, target, trail).await?;
+        self.guard(Side::Input, &seat.agent, run, run.asked()).await?;
+        if let Some(words) = run.handed_over() {
+            self.guard_at(Side::Words, &seat.agent, &step("words"), &words).await?;
+        }
+        Ok(seat)
     }
 
     async fn ask(&self, run: &AgentRun, ask: Ask, trail: &mut Trail, made: &mut Made) -> Result<ChatReply, JobError> {
@@ -327,16 +333,28 @@ impl Stage<'_> {
         let present = run.seat().agent.as_str();
         let step = format!("pool:{}:{}", self.scope, run.turns());
         if target.pool {
-            let holder = format!("{}:{step}", trail.id());
-            let chosen =
-                self.recorded(Step::Free(&step), trail, self.cast.choose(&target.to, Some(present), &holder)).await?;
-            pools::note(trail, &chosen);
-            self.cast.pools.move_on(&self.loans, Some(&chosen.value)).await;
-            self.cast.pooled(&chosen.value)
+            let chosen = self.chosen(&target.to, Some(present), &step, trail).await?;
+            self.cast.pools.move_on(&self.loans, Some(&chosen)).await;
+            self.cast.pooled(&chosen)
         } else {
             self.cast.pools.move_on(&self.loans, None).await;
             self.cast.agent(&target.to)
         }
+    }
+
+    /// A choice in the pool `name`: of the record, so that a redelivered job turns no wheel again, or a new one.
+    pub(super) async fn chosen(
+        &self,
+        name: &str,
+        present: Option<&str>,
+        step: &str,
+        trail: &mut Trail,
+    ) -> Result<pools::Choice, JobError> {
+        let holder = format!("{}:{step}", trail.id());
+        let on_record = if self.cast.may_ask(name) { Step::Paid(step) } else { Step::Free(step) };
+        let chosen = self.recorded(on_record, trail, self.cast.choose(name, present, &holder)).await?;
+        pools::note(trail, &chosen);
+        Ok(chosen.value)
     }
 
     /// The value of `step` from the record, or that of `work`, put on record with how it came to be.
@@ -418,9 +436,13 @@ impl Stage<'_> {
                 entry.handoff_decision = Some("refused".into());
             }
             Note::Fallback { from, to, error } => {
-                fallback(trail, &from, Some(&to), &error);
-                self.emit(&from, EventKind::AgentCompleted, &[("error", error.to_string())]);
-                self.emit(&to, EventKind::AgentStarted, &[]);
+                if let Some(to) = &to {
+                    self.emit(&from, EventKind::AgentCompleted, &[("error", error.to_string())]);
+                    self.fell_back(&from, Some(to), &error, trail);
+                    self.emit(to, EventKind::AgentStarted, &[]);
+                } else {
+                    self.fell_back(&from, None, &error, trail);
+                }
             }
             Note::Nudged { agent } => {
                 made.warnings.push(format!("{agent} answered with nothing and was asked once more"));
@@ -437,20 +459,23 @@ impl Stage<'_> {
         }
     }
 
+    /// Notes that an agent of a pool failed, and tells who goes on.
+    pub(super) fn fell_back(&self, from: &str, to: Option<&str>, error: &JobError, trail: &mut Trail) {
+        let entry = trail.add(TrailKind::Fallback);
+        entry.agent_id = Some(from.to_owned());
+        entry.from = Some(from.to_owned());
+        entry.to = to.map(str::to_owned);
+        entry.reason = Some(error.to_string());
+        let Some(to) = to else { return };
+        let event = JobEvent::new(EventKind::Handoff).with("from", from).with("to", to);
+        (self.context.emit)(event.with("reason", error.to_string()).with("fallback", true));
+    }
+
     pub(super) fn emit(&self, agent: &str, kind: EventKind, facts: &[(&str, String)]) {
         let event = JobEvent::new(kind).with("agent_id", agent);
         let event = facts.iter().fold(event, |event, (key, value)| event.with(key, value.as_str()));
         (self.context.emit)(event);
     }
-}
-
-/// Notes that an agent failed, and who goes on.
-pub(super) fn fallback(trail: &mut Trail, from: &str, to: Option<&str>, error: &JobError) {
-    let entry = trail.add(TrailKind::Fallback);
-    entry.agent_id = Some(from.to_owned());
-    entry.from = Some(from.to_owned());
-    entry.to = to.map(str::to_owned);
-    entry.reason = Some(error.to_string());
 }
 
 /// The budget is a bound too, with its reason.

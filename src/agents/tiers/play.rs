@@ -119,7 +119,7 @@ impl TierPlay<'_> {
             confidence: product.as_ref().and_then(|product| product.confidence),
             execution_metadata: product.as_ref().and_then(|product| product.execution_metadata.clone()),
             result: product.map(|product| product.result),
-            trail: trail.entries().to_vec(),
+            trail: trail.entries(),
             analytics: TierReport::of(figures, final_tier),
         })
     }

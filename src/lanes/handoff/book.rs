@@ -9,7 +9,11 @@ use crate::{
     job::{ErrorCode, JobError},
     lanes::Record,
     telemetry::names,
+    tools::ToolContext,
 };
+
+/// Before the number of an attempt that failed and may be followed by another: the entry of the trail that it ended with.
+const ATTEMPT: &str = "attempt:";
 
 /// What is written down about one execution. It lies in the job's [`Record`] as long as the execution goes on, so that it
 /// is there when the job is stopped in the middle.
@@ -52,7 +56,7 @@ impl Drop for Book {
                 .with_detail("reason", "worker_stopping");
         self.stop_short(&error);
         self.sum_up("stopped", None);
-        let (entries, execution) = (self.trail.entries().to_vec(), self.execution.clone());
+        let (entries, execution) = (self.trail.entries(), self.execution.clone());
         runtime.spawn(async move { keep(&store, &entries, &execution).await });
     }
 }
@@ -78,7 +82,7 @@ pub async fn cut_off<T>(record: &mut Record, ended: Result<T, JobError>) -> Resu
     book.sum_up(error.code.as_str(), None);
     if let Some(store) = book.store.take() {
         count(&book.execution);
-        keep(&store, book.trail.entries(), &book.execution).await;
+        keep(&store, &book.trail.entries(), &book.execution).await;
     }
     Err(error)
 }
@@ -93,8 +97,16 @@ pub(super) fn traced(error: JobError, id: &str) -> JobError {
     }
 }
 
+/// How the attempts at this job ended that came before this one.
+///
+/// # Errors
+/// `internal` when the journal cannot be read.
+pub(super) async fn attempts(context: &ToolContext<'_>) -> Result<Vec<TrailEntry>, JobError> {
+    context.journal.values(ATTEMPT, context.meter).await
+}
+
 /// Writes the trail and counts.
-pub(super) async fn conclude(book: &mut Book, ended: &Result<Outcome, JobError>) {
+pub(super) async fn conclude(book: &mut Book, ended: &Result<Outcome, JobError>, context: &ToolContext<'_>) {
     let error = ended.as_ref().err();
     let agent = ended.as_ref().ok().and_then(|outcome| outcome.agent.clone());
     book.sum_up(error.map_or("ok", |error| error.code.as_str()), agent);
@@ -103,10 +115,17 @@ pub(super) async fn conclude(book: &mut Book, ended: &Result<Outcome, JobError>)
         book.store = None;
         return;
     };
-    if let Some(error) = error.filter(|_| book.trail.entries().is_empty()) {
-        book.trail.stop(None, error);
+    if let Some(error) = error {
+        let end = book.trail.end(error);
+        // Whoever tries the job again walks past it.
+        let step = format!("{ATTEMPT}{}", book.trail.attempts());
+        if error.retryable
+            && let Err(error) = context.journal.give(&step, context.meter, &end).await
+        {
+            tracing::warn!(job_id = book.execution.job_id, %error, "the end of an attempt could not be noted");
+        }
     }
-    keep(&store, book.trail.entries(), &book.execution).await;
+    keep(&store, &book.trail.entries(), &book.execution).await;
     count(&book.execution);
     // Only now: until then the job may be stopped.
     book.store = None;

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use book::{Book, cut_off};
-use book::{conclude, traced};
+use book::{attempts, conclude, traced};
 
 use super::{LaneEnd, Record};
 use crate::{
@@ -200,7 +200,7 @@ impl Handoffs {
             _ => context.journal.step("handoff", context.meter, async { Ok(Began::now()) }).await?,
         };
         let book = record.handoff.insert(Box::new(Book {
-            trail: Trail::new(&began.execution_id, &began.at),
+            trail: Trail::new(&began.execution_id, &began.at).after(attempts(context).await?),
             made: Made::default(),
             execution: Execution {
                 execution_id: began.execution_id.clone(),
@@ -221,7 +221,7 @@ impl Handoffs {
             Mode::Network => Box::pin(self.network(&frame, book)).await,
             Mode::Pool => Box::pin(self.pool(&frame, book)).await,
         };
-        conclude(book, &ended).await;
+        conclude(book, &ended, context).await;
         let id = book.execution.execution_id.clone();
         if let Some(mut book) = record.handoff.take() {
             record.take_in(&mut book.made);

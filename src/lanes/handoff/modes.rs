@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{Book, Frame, Handoffs, Outcome};
 use crate::{
     agents::{
-        Conversation, Decision, NetworkResult, PoolResult, RouteRequest, SelectedAgent, TierPlay, Trail, TrailKind,
-        choose, entry, entry_seat, ladder, network, pool, solo,
+        Conversation, Decision, NetworkResult, PoolResult, RouteRequest, SelectedAgent, TierPlay, TrailKind, choose,
+        entry, entry_seat, ladder, network, pool, solo, unknown,
     },
     job::{ErrorCode, Event, EventKind, JobError, RawJson},
     llm::{CallContext, ChatModel, ChatReply, ChatRequest},
@@ -24,13 +24,15 @@ impl Handoffs {
         // On record: it stands, whatever the registry says when the job comes again.
         let decision: Decision = context.journal.step("route", context.meter, routed).await?;
         book.execution.execution_id.clone_from(&decision.record.execution_id);
-        book.trail = Trail::new(&decision.record.execution_id, &frame.began.at);
-        book.trail.extend(decision.trail());
+        book.trail.turn_into(&decision.record.execution_id, decision.trail());
         book.made.warnings.extend(decision.record.embedder_fallback.clone());
         let seated = seated(frame, &decision)?;
         let frame = seated.as_ref().unwrap_or(frame);
         let chosen = decision.winner().and_then(|id| frame.registry.agent(id));
-        let Some(agent) = chosen else { return Err(decision.refusal()) };
+        let Some(agent) = chosen else {
+            // It was chosen before: the file is another one by now.
+            return Err(decision.winner().map_or_else(|| decision.refusal(), |id| unknown(id, &frame.registry)));
+        };
         (context.emit)(
             Event::new(EventKind::Handoff)
                 .with("to", agent.id.as_str())
@@ -101,7 +103,8 @@ impl Handoffs {
         }
         let (bounds, prompt) = (self.options.network, frame.job.prompt_text());
         let (result, conversation) = network(&stage, bounds, seat, held, prompt, trail, made).await?;
-        execution.handoffs = u32::try_from(result.handoffs.len()).unwrap_or(u32::MAX);
+        let transfers = result.handoffs.iter().filter(|handoff| !handoff.fallback).count();
+        execution.handoffs = u32::try_from(transfers).unwrap_or(u32::MAX);
         self.hold(frame, &conversation).await?;
         Ok(Outcome { result: RawJson::of(&result), agent: Some(result.final_agent), text: result.answer })
     }

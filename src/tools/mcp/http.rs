@@ -1,6 +1,6 @@
 //! Streamable HTTP through the egress policy.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
@@ -14,7 +14,7 @@ use rmcp::{
 use secrecy::ExposeSecret;
 use sse_stream::{Sse, SseStream};
 
-use super::MAX_MESSAGE_BYTES;
+use super::{MAX_MESSAGE_BYTES, blocks::readable};
 use crate::{
     job::JobError,
     net::{Egress, Method, Request, Streamed},
@@ -142,7 +142,17 @@ fn is(answer: &Streamed, kind: &str) -> bool {
 }
 
 fn events(answer: Streamed) -> Events {
-    SseStream::from_bytes_stream(answer.body).boxed()
+    SseStream::from_bytes_stream(answer.body).map(|event| event.map(mended)).boxed()
+}
+
+/// The event with a message that the library can read; it does that itself.
+fn mended(mut event: Sse) -> Sse {
+    if let Some(data) = &event.data
+        && let Cow::Owned(readable) = readable(data.as_bytes())
+    {
+        event.data = String::from_utf8(readable).ok();
+    }
+    event
 }
 
 /// An answer that is no error: a message, or a stream of them.
@@ -158,7 +168,7 @@ async fn answered(message: &ClientJsonRpcMessage, answer: Streamed) -> Result<St
         return Err(Fault::UnexpectedContentType(answer.header("content-type").map(str::to_owned)));
     }
     let body = answer.whole().await.map_err(fault)?;
-    Ok(StreamableHttpPostResponse::Json(serde_json::from_slice(&body)?, session))
+    Ok(StreamableHttpPostResponse::Json(serde_json::from_slice(&readable(&body))?, session))
 }
 
 /// An error status. A server of an earlier version refuses the question which versions it speaks: that is an answer.

@@ -1,6 +1,7 @@
 //! MCP servers: one connection each for all jobs of the process, opened when it is first needed and closed when nobody
 //! has needed it for a while.
 
+mod blocks;
 mod connection;
 mod guard;
 mod http;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Listed, MAX_MESSAGE_BYTES,
+    blocks::readable,
     process::{Group, Started},
     result,
 };
@@ -105,7 +106,7 @@ pub enum Frame {
 pub async fn frames(mut written: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Ok(Some(line)) = line(&mut written).await {
-        frames.push(match serde_json::from_slice::<ServerJsonRpcMessage>(&line) {
+        frames.push(match serde_json::from_slice::<ServerJsonRpcMessage>(&readable(&line)) {
             Err(_) => Frame::Noise,
             Ok(ServerJsonRpcMessage::Response(response)) => match response.result {
                 ServerResult::ListToolsResult(list) => Frame::Tools(Listed::read("server", &list.tools)),
@@ -149,7 +150,7 @@ async fn read(
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match serde_json::from_slice::<ServerJsonRpcMessage>(&line) {
+        match serde_json::from_slice::<ServerJsonRpcMessage>(&readable(&line)) {
             Ok(message) => {
                 if messages.send(message).await.is_err() {
                     return;

@@ -153,7 +153,8 @@ impl Store for Mortal {
     async fn append(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
         // What failed or had only been begun is done again by whoever comes next: nothing is gained by dying there.
         let line = String::from_utf8_lossy(&value).into_owned();
-        let done_again = line.contains("\"line\":{\"Failed\"") || line.contains("\"line\":{\"Asked\"");
+        let told_of = ["\"line\":{\"Failed\"", "\"line\":{\"Asked\"", "\"step\":\"attempt:"];
+        let done_again = told_of.iter().any(|part| line.contains(part));
         let counts = key.starts_with("journal:") && !done_again;
         self.inner.append(key, value, ttl).await?;
         if counts && self.deaths.after.fetch_sub(1, Ordering::SeqCst) == 1 {

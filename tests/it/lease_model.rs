@@ -2,7 +2,8 @@
 //! out at any moment, and messages that are late, lost or sent again.
 //!
 //! Time does not appear: the sweeper may take a lease back whenever it likes, which covers every clock and every
-//! pause. What holds here holds by fencing and markers alone. The steps are those of the scripts in `src/queue/lua`.
+//! pause. What holds here holds by fencing and markers alone. The steps are those of the scripts in `src/queue/lua`, and of
+//! the transaction that ends a job on one server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -20,6 +21,10 @@ enum Ask {
     Reclaim(Claim, Claim),
     /// Note whose the job is; look whether its result stands.
     Register(Claim),
+    /// Watch the closing record, and ask whether it stands.
+    Look(Claim),
+    /// End it in one transaction, unless a record was written since the look.
+    Commit(Claim),
     /// Write the closing record and the result, unless a record stands.
     Publish(Claim),
     /// Push the signal and the closing event, unless they stand.
@@ -32,9 +37,13 @@ impl Ask {
     fn claims(self) -> Vec<Claim> {
         match self {
             Self::Reclaim(lost, own) => vec![lost, own],
-            Self::Claim(own) | Self::Register(own) | Self::Publish(own) | Self::Announce(own) | Self::Ack(own) => {
-                vec![own]
-            }
+            Self::Claim(own)
+            | Self::Register(own)
+            | Self::Look(own)
+            | Self::Commit(own)
+            | Self::Publish(own)
+            | Self::Announce(own)
+            | Self::Ack(own) => vec![own],
         }
     }
 
@@ -43,6 +52,8 @@ impl Ask {
             Self::Claim(claim) => Self::Claim(to(claim)),
             Self::Reclaim(lost, own) => Self::Reclaim(to(lost), to(own)),
             Self::Register(claim) => Self::Register(to(claim)),
+            Self::Look(claim) => Self::Look(to(claim)),
+            Self::Commit(claim) => Self::Commit(to(claim)),
             Self::Publish(claim) => Self::Publish(to(claim)),
             Self::Announce(claim) => Self::Announce(to(claim)),
             Self::Ack(claim) => Self::Ack(to(claim)),
@@ -99,6 +110,8 @@ struct State {
     /// Who holds the job, by the record.
     record: Option<Claim>,
     closing: bool,
+    /// Claims whose transaction would run. A claim looks once, on the connection that then writes.
+    watched: BTreeSet<Claim>,
     results: u8,
     signals: u8,
     workers: [Worker; 2],
@@ -109,6 +122,7 @@ struct State {
     expiries: u8,
     losses: u8,
     resends: u8,
+    transactions: bool,
     marker: bool,
 }
 
@@ -119,6 +133,7 @@ impl State {
             leases: BTreeMap::new(),
             record: None,
             closing: false,
+            watched: BTreeSet::new(),
             results: 0,
             signals: 0,
             workers: [Worker::Idle; 2],
@@ -128,6 +143,7 @@ impl State {
             expiries: row.expiries,
             losses: row.losses,
             resends: row.resends,
+            transactions: row.transactions,
             marker: row.marker,
         }
     }
@@ -179,6 +195,7 @@ impl State {
         let to = |claim: Claim| (known.partition_point(|other| *other < claim) + 1) as Claim;
         self.leases = self.leases.into_iter().map(|(claim, message)| (to(claim), message)).collect();
         self.record = self.record.map(to);
+        self.watched = self.watched.into_iter().filter(|claim| known.contains(claim)).map(to).collect();
         for worker in &mut self.workers {
             *worker = match *worker {
                 Worker::Idle => Worker::Idle,
@@ -215,6 +232,7 @@ impl State {
                 next.claims += 1;
                 next.ask(w, Ask::Claim(next.claims));
             }
+            Worker::Running(claim) if self.transactions => next.ask(w, Ask::Look(claim)),
             Worker::Running(claim) => next.ask(w, Ask::Publish(claim)),
             _ => return None,
         }
@@ -246,6 +264,8 @@ impl State {
                     next.claims += 1;
                     next.ask(w, Ask::Reclaim(lost, next.claims));
                 }
+                // With the connection the watch is gone, and nothing is known: the stages find out.
+                Ask::Look(claim) | Ask::Commit(claim) => next.ask(w, Ask::Publish(claim)),
                 // It is not asked a third time.
                 Ask::Reclaim(..) => next.workers[w] = Worker::Idle,
                 ask => next.send(Message::Request(w as u8, ask)),
@@ -314,10 +334,23 @@ impl State {
                 }
                 if elsewhere || self.closing { Answer::Duplicate } else { Answer::MayRun }
             }
+            Ask::Look(_) if self.closing => Answer::Duplicate,
+            Ask::Look(claim) => {
+                self.watched.insert(claim);
+                Answer::MayRun
+            }
+            Ask::Commit(claim) => {
+                if self.marker && !self.watched.contains(&claim) {
+                    return Answer::Nothing;
+                }
+                self.write();
+                self.signals += u8::from(self.signals == 0);
+                self.acknowledge(claim);
+                Answer::Done
+            }
             Ask::Publish(_) => {
                 if !self.closing || !self.marker {
-                    self.closing = true;
-                    self.results += 1;
+                    self.write();
                 }
                 // Whether it was this call or another: what stands is announced.
                 Answer::Published
@@ -328,11 +361,22 @@ impl State {
                 Answer::Done
             }
             Ask::Ack(claim) => {
-                self.leases.remove(&claim);
-                self.record = self.record.filter(|holder| *holder != claim);
+                self.acknowledge(claim);
                 Answer::Done
             }
         }
+    }
+
+    /// The closing record and the result; whoever watched for it may not write any more.
+    fn write(&mut self) {
+        self.closing = true;
+        self.results += 1;
+        self.watched.clear();
+    }
+
+    fn acknowledge(&mut self, claim: Claim) {
+        self.leases.remove(&claim);
+        self.record = self.record.filter(|holder| *holder != claim);
     }
 
     fn hear(&mut self, w: usize, ask: Ask, answer: Answer) {
@@ -344,6 +388,8 @@ impl State {
                 self.ask(w, Ask::Register(claim));
             }
             (Ask::Register(claim), Answer::MayRun) => self.workers[w] = Worker::Running(claim),
+            (Ask::Look(claim), Answer::MayRun) => self.ask(w, Ask::Commit(claim)),
+            (Ask::Look(claim), _) | (Ask::Commit(claim), Answer::Nothing) => self.ask(w, Ask::Publish(claim)),
             (Ask::Register(claim), _) | (Ask::Publish(claim), _) => self.ask(w, Ask::Announce(claim)),
             (Ask::Announce(claim), _) => self.ask(w, Ask::Ack(claim)),
             _ => self.workers[w] = Worker::Idle,
@@ -383,12 +429,14 @@ pub struct Row {
     expiries: u8,
     losses: u8,
     resends: u8,
+    /// Whether jobs end in transactions, or stage by stage.
+    transactions: bool,
     /// Whether a standing record keeps a second result out.
     marker: bool,
 }
 
 pub const fn row(messages: usize, deaths: u8, expiries: u8, losses: u8, resends: u8) -> Row {
-    Row { messages, deaths, expiries, losses, resends, marker: true }
+    Row { messages, deaths, expiries, losses, resends, transactions: true, marker: true }
 }
 
 const SHORT: [Row; 7] = [
@@ -404,15 +452,19 @@ const SHORT: [Row; 7] = [
 #[test]
 fn no_interleaving_loses_a_job_or_ends_it_twice() {
     for row in &SHORT {
-        let states = explore(row).unwrap();
-        assert!(states > 1000, "only {states} states were looked at");
+        for transactions in [true, false] {
+            let states = explore(&Row { transactions, ..*row }).unwrap();
+            assert!(states > 1000, "only {states} states were looked at");
+        }
     }
 }
 
 #[test]
 fn the_explorer_finds_what_is_broken() {
-    let broken = Row { marker: false, ..row(1, 0, 1, 0, 0) };
-    assert!(explore(&broken).unwrap_err().contains("a second result"));
+    for transactions in [true, false] {
+        let broken = Row { transactions, marker: false, ..row(1, 0, 1, 0, 0) };
+        assert!(explore(&broken).unwrap_err().contains("a second result"));
+    }
 }
 
 /// Looks at every state that can come. Says how many there are, or which of them is wrong.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Holds the running API against its own description: schemathesis sends what /openapi.json allows and what it forbids, and looks for server
 # errors and answers that are not described. Obtains schemathesis (PyPI) into target/schemathesis.
-# EXAMPLES=100 sets how many requests each operation gets at most.
+# schemathesis.toml has what the description cannot say. EXAMPLES=100 sets how many requests each operation gets at most.
 set -eu
 cd "$(dirname "$0")/.."
 venv=target/schemathesis

@@ -72,12 +72,12 @@ struct Ask {
 
 impl Ask {
     fn parse(text: &Bytes, max_prompt_bytes: usize) -> Result<Self, Problem> {
-        let ask: Self = serde_json::from_slice(text).map_err(|error| {
-            Problem::bad_request(format!(
-                "the body is not {{\"prompt\": \"…\"}}: {}",
-                in_plain_words(&error.to_string())
-            ))
-        })?;
+        let unfit = |why: &str| Problem::bad_request(format!("the body is not {{\"prompt\": \"…\"}}: {why}"));
+        // It would be read as the members in their order.
+        if text.trim_ascii_start().starts_with(b"[") {
+            return Err(unfit("expected an object, found a list"));
+        }
+        let ask: Self = serde_json::from_slice(text).map_err(|error| unfit(&in_plain_words(&error.to_string())))?;
         if ask.prompt.trim().is_empty() {
             return Err(Problem::bad_request("`prompt` is blank: say what is to be done"));
         }
@@ -195,7 +195,11 @@ pub(super) struct Handoffs {
     tag = "agents",
     params(
         ("mode" = Option<Mode>, Query, description = "Only those of one mode."),
-        ("limit" = inline(Option<Limit>), Query, description = "How many are listed; the analytics are over all that are kept.")
+        (
+            "limit" = inline(Option<Limit>),
+            Query,
+            description = "How many are listed; the analytics are over all that are kept."
+        )
     ),
     responses((status = 200, description = "Newest first.", body = shapes::Handoffs), Answer<400>, Guarded)
 )]

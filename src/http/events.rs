@@ -42,10 +42,20 @@ const HELLO: &[u8] = b"retry: 2000\n\n";
     tag = "jobs",
     params(
         PathId,
-        ("Last-Event-ID" = inline(Option<EventId>), Header, nullable = false, description = "The id of the last event seen.")
+        (
+            "Last-Event-ID" = inline(Option<EventId>),
+            Header,
+            nullable = false,
+            description = "The id of the last event seen."
+        )
     ),
     responses(
-        (status = 200, description = "Server-sent events; ends with the job.", body = Value, content_type = "text/event-stream"),
+        (
+            status = 200,
+            description = "Server-sent events; ends with the job.",
+            body = Value,
+            content_type = "text/event-stream"
+        ),
         (status = 204, description = "The job has ended, and nothing came after `Last-Event-ID`."),
         Answer<400>,
         Answer<404>,

@@ -59,7 +59,11 @@ pub(super) const LANES: [&str; 4] = ["execute", "patch", "handoff", "answer"];
     params(
         ("status" = Option<shapes::State>, Query, description = "Only jobs in this state."),
         ("lane" = Option<shapes::Lane>, Query, description = "Only jobs that went this way."),
-        ("q" = Option<String>, Query, description = "Only jobs with this text in their id or in the message of their error."),
+        (
+            "q" = Option<String>,
+            Query,
+            description = "Only jobs with this text in their id or in the message of their error."
+        ),
         ("limit" = inline(Option<shapes::Limit>), Query, description = "At most so many.")
     ),
     responses((status = 200, description = "A page of jobs.", body = outcomes::Jobs), Answer<400>, Guarded)

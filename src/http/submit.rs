@@ -160,7 +160,7 @@ pub(super) async fn chat(
     let message = match media {
         _ if text.trim_ascii().is_empty() => asked,
         Media::Json => Some(text),
-        Media::Form => of_prompt(&Query::parse(&text))?,
+        Media::Form => of_prompt(&Query::parse(&text))?.or(asked),
     };
     let message = message.ok_or_else(|| {
         Problem::bad_request("there is no prompt: send {\"prompt\": \"…\"} as JSON, or `prompt` in a form or the query")

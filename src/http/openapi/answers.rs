@@ -99,7 +99,8 @@ impl<const STATUS: u16> IntoResponses for Answer<STATUS> {
     }
 }
 
-/// In `responses(…)`: what `guard` may answer in place of any handler behind it, and what a gone queue or store comes to.
+/// In `responses(…)`: what `guard` may answer in place of any handler behind it, and what a gone queue or store
+/// comes to.
 pub(in crate::http) enum Guarded {}
 
 impl IntoResponses for Guarded {

@@ -7,6 +7,7 @@ use axum::{
     body::Body,
     extract::State,
     http::{HeaderMap, StatusCode},
+    response::Response,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,22 +18,44 @@ use super::{
     access::Access,
     body::{self, Media},
     extract::{PathText, Query},
+    openapi::{
+        Answer, Guarded, WithBody, agents as shapes,
+        jobs::{Limit, Mode},
+    },
     problem::Problem,
     quota,
     submit::{long_permit, stopping},
+    tagged::Tagged,
 };
 use crate::{
-    agents::{self, Analytics, Decision, Execution, Listing, RouteRequest, RouteResult, TrailEntry},
-    job::{ErrorCode, JobError, JobId, Meter, Owner, in_plain_words},
+    agents::{self, Analytics, Decision, Execution, RouteRequest, RouteResult, TrailEntry},
+    job::{ErrorCode, JobError, JobId, Meter, Owner, RawJson, in_plain_words, whole},
     llm::CallContext,
 };
 
 /// Longest time for one prompt, in which a model may be asked for tags, a vector and a pick.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// `GET /v1/agents`: what may be shown of the agents in force.
-pub(super) async fn list(State(app): State<App>) -> Json<Listing> {
-    Json(agents::listing(&app.agents.registry.current()))
+/// The agents in force, without their instructions.
+#[utoipa::path(
+    get,
+    path = "/v1/agents",
+    operation_id = "listAgents",
+    tag = "agents",
+    responses(
+        (
+            status = 200,
+            description = "The agents, pools, tier sets and MCP servers of the agents file.",
+            body = shapes::Agents,
+            headers(("ETag" = String))
+        ),
+        Answer<304>,
+        Guarded
+    )
+)]
+pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
+    let listing = RawJson::of(&agents::listing(&app.agents.registry.current()));
+    Tagged::of(listing.bytes().clone()).answer(&headers, "application/json", "private, no-cache")
 }
 
 /// The body of `POST /v1/agents/route`. Unknown members are ignored.
@@ -41,7 +64,7 @@ struct Ask {
     prompt: String,
     #[serde(default)]
     threshold: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     show_top_n: Option<usize>,
     #[serde(default)]
     dry_run: Option<bool>,
@@ -49,12 +72,12 @@ struct Ask {
 
 impl Ask {
     fn parse(text: &Bytes, max_prompt_bytes: usize) -> Result<Self, Problem> {
-        let ask: Self = serde_json::from_slice(text).map_err(|error| {
-            Problem::bad_request(format!(
-                "the body is not {{\"prompt\": \"…\"}}: {}",
-                in_plain_words(&error.to_string())
-            ))
-        })?;
+        let unfit = |why: &str| Problem::bad_request(format!("the body is not {{\"prompt\": \"…\"}}: {why}"));
+        // It would be read as the members in their order.
+        if text.trim_ascii_start().starts_with(b"[") {
+            return Err(unfit("expected an object, found a list"));
+        }
+        let ask: Self = serde_json::from_slice(text).map_err(|error| unfit(&in_plain_words(&error.to_string())))?;
         if ask.prompt.trim().is_empty() {
             return Err(Problem::bad_request("`prompt` is blank: say what is to be done"));
         }
@@ -74,7 +97,24 @@ impl Ask {
     }
 }
 
-/// `POST /v1/agents/route`: the agent for a prompt, or nobody; the agent does not answer it.
+/// Chooses the agent for a prompt; nobody answers it.
+#[utoipa::path(
+    post,
+    path = "/v1/agents/route",
+    operation_id = "routePrompt",
+    tag = "agents",
+    request_body(content = shapes::RouteRequest),
+    responses(
+        (
+            status = 200,
+            description = "The decision; `handoff_successful` is false when nobody fits.",
+            body = shapes::RouteResult
+        ),
+        Answer<502>,
+        WithBody,
+        Guarded
+    )
+)]
 pub(super) async fn route(
     State(app): State<App>,
     access: Access,
@@ -147,17 +187,28 @@ pub(super) struct Handoffs {
     analytics: Analytics,
 }
 
-/// `GET /v1/handoffs?mode=&limit=`: the latest executions, and what they come to together.
+/// The latest handoffs, and what they come to together.
+#[utoipa::path(
+    get,
+    path = "/v1/handoffs",
+    operation_id = "listHandoffs",
+    tag = "agents",
+    params(
+        ("mode" = Option<Mode>, Query, description = "Only those of one mode."),
+        (
+            "limit" = inline(Option<Limit>),
+            Query,
+            description = "How many are listed; the analytics are over all that are kept."
+        )
+    ),
+    responses((status = 200, description = "Newest first.", body = shapes::Handoffs), Answer<400>, Guarded)
+)]
 pub(super) async fn executions(
     State(app): State<App>,
     access: Access,
     query: Query,
 ) -> Result<Json<Handoffs>, Problem> {
-    let mode = query.get("mode").filter(|mode| !mode.is_empty());
-    if let Some(other) = mode.filter(|mode| !["route", "tiers", "network", "pool"].contains(mode)) {
-        let found: String = other.chars().take(40).collect();
-        return Err(Problem::bad_request(format!("`mode` must be route, tiers, network or pool, found {found:?}")));
-    }
+    let mode = query.choice("mode", &["route", "tiers", "network", "pool"])?;
     let limit = query.number("limit", 1, 1000)?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(50);
     let found = app.agents.trails.executions(mode).await;
     let mut handoffs = found.map_err(|error| Problem::store_unavailable(&error.message))?;
@@ -189,7 +240,20 @@ pub(super) async fn entries(app: &App, access: &Access, id: &str) -> Result<Vec<
     Ok(trail)
 }
 
-/// `GET /v1/handoffs/{execution_id}`: every decision of an execution, oldest first.
+/// Every decision of one handoff, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/handoffs/{execution_id}",
+    operation_id = "showHandoff",
+    tag = "agents",
+    params(("execution_id" = String, Path, description = "The execution_id of a result.")),
+    responses(
+        (status = 200, description = "The trail.", body = shapes::Trail),
+        Answer<400>,
+        Answer<404>,
+        Guarded
+    )
+)]
 pub(super) async fn trail(
     State(app): State<App>,
     access: Access,

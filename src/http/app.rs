@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::rate::Rate;
 use crate::{
@@ -29,7 +30,7 @@ pub type FetchFn = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Option<Bytes>
 pub type CheckFn = Arc<dyn Fn() -> Check + Send + Sync>;
 
 /// How a part is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
     /// It works, as far as is known.

@@ -2,23 +2,43 @@
 
 use std::time::Duration;
 
-use axum::{
-    extract::State,
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
-use super::{App, access::Access, extract::PathText, problem::Problem};
+use super::{
+    App,
+    access::Access,
+    extract::PathText,
+    openapi::{Answer, Guarded},
+    problem::Problem,
+    tagged::Tagged,
+};
 use crate::{
     job::{JobId, RawJson},
     store::Artifacts,
 };
 
-/// `GET /v1/artifacts/{ref}`: the bytes behind a reference, given whole, percent-encoded or as the bare id.
+/// What a `result_ref` points at.
+#[utoipa::path(
+    get,
+    path = "/v1/artifacts/{*reference}",
+    operation_id = "getArtifact",
+    tag = "jobs",
+    params((
+        "reference" = String,
+        Path,
+        description = "`artifact://<id>` or `cas://sha256:<hex>`, percent-encoded, or the bare id."
+    )),
+    responses(
+        (status = 200, description = "The bytes.", body = Value, headers(("ETag" = String))),
+        Answer<304>,
+        Answer<400>,
+        Answer<404>,
+        Guarded
+    )
+)]
 pub(super) async fn get(
     State(app): State<App>,
     access: Access,
@@ -32,19 +52,9 @@ pub(super) async fn get(
     let bytes = found.ok_or_else(|| {
         Problem::not_found(format!("nothing is kept at {reference}: it never was, or its time is over"))
     })?;
-    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{digest}\"");
     // A content address never changes its content; an artifact does when its job is started afresh.
     let keep = if reference.starts_with("cas://") { "private, max-age=86400, immutable" } else { "private, no-cache" };
-    let fixed = [
-        (header::CONTENT_TYPE, "application/json".to_owned()),
-        (header::CACHE_CONTROL, keep.to_owned()),
-        (header::ETAG, tag.clone()),
-    ];
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
-        return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
-    }
-    Ok((fixed, bytes).into_response())
+    Ok(Tagged::of(bytes).answer(&headers, "application/json", keep))
 }
 
 /// Whether what is behind `reference` belongs to a job that may be seen. What an orchestrator keeps belongs to none.

@@ -12,7 +12,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{App, access::Access, extract::PathId, problem::Problem, submit::long_permit};
+use super::{
+    App,
+    access::Access,
+    extract::PathId,
+    openapi::{Answer, Guarded, jobs::EventId},
+    problem::Problem,
+    submit::long_permit,
+};
 use crate::{
     job::{EventKind, JobId},
     queue::{JobState, StoredEvent},
@@ -25,8 +32,36 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// What an `EventSource` is told to wait before it connects again, in milliseconds.
 const HELLO: &[u8] = b"retry: 2000\n\n";
 
-/// `GET /v1/jobs/{id}/events`: what has happened (or what came after `Last-Event-ID`), then what happens, until
-/// the job ends. 204 tells a browser that came back after the end to stop asking.
+/// A job's events: what has happened, or what came after `Last-Event-ID`, then what happens, until the job ends.
+///
+/// 204 tells a browser that came back after the end to stop asking.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{job_id}/events",
+    operation_id = "jobEvents",
+    tag = "jobs",
+    params(
+        PathId,
+        (
+            "Last-Event-ID" = inline(Option<EventId>),
+            Header,
+            nullable = false,
+            description = "The id of the last event seen."
+        )
+    ),
+    responses(
+        (
+            status = 200,
+            description = "Server-sent events; ends with the job.",
+            body = Value,
+            content_type = "text/event-stream"
+        ),
+        (status = 204, description = "The job has ended, and nothing came after `Last-Event-ID`."),
+        Answer<400>,
+        Answer<404>,
+        Guarded
+    )
+)]
 pub(super) async fn stream(
     State(app): State<App>,
     access: Access,

@@ -5,7 +5,15 @@ use axum::{
     http::request::Parts,
 };
 
-use super::problem::Problem;
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{
+        Ref, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
+
+use super::{openapi, problem::Problem};
 use crate::job::JobId;
 
 /// The job id in the path. One that no job can have is not found.
@@ -19,6 +27,14 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
             .await
             .map_err(|_| Problem::bad_request("the path is not UTF-8 after percent-decoding"))?;
         JobId::parse(&text).map(Self).map_err(Problem::not_found)
+    }
+}
+
+impl IntoParams for PathId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let id = ParameterBuilder::new().name("job_id").parameter_in(ParameterIn::Path).required(Required::True);
+        let id = id.description(Some("The job's id, percent-encoded."));
+        vec![id.schema(Some(Ref::from_schema_name(openapi::jobs::JobId::name()))).build()]
     }
 }
 
@@ -66,19 +82,32 @@ impl Query {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Without what a form left blank.
+    pub(super) fn filled(mut self) -> Self {
+        self.0.retain(|(_, value)| !value.is_empty());
+        self
+    }
+
+    /// One of `words`.
+    pub(super) fn choice<'w>(&self, name: &str, words: &[&'w str]) -> Result<Option<&'w str>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let known = words.iter().find(|word| **word == text);
+        known.map(|word| Some(*word)).ok_or_else(|| unfit(name, &format!("one of {}", words.join(", ")), text))
+    }
+
     /// A whole number from `least` to `most`.
     pub(super) fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         match text.parse::<u64>() {
             Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
-            _ => {
-                let found: String = text.chars().take(40).collect();
-                Err(Problem::bad_request(format!(
-                    "`{name}` must be a whole number from {least} to {most}, found {found:?}"
-                )))
-            }
+            _ => Err(unfit(name, &format!("a whole number from {least} to {most}"), text)),
         }
     }
+}
+
+fn unfit(name: &str, what: &str, text: &str) -> Problem {
+    let found: String = text.chars().take(40).collect();
+    Problem::bad_request(format!("`{name}` must be {what}, found {found:?}"))
 }
 
 #[cfg(test)]
@@ -93,5 +122,17 @@ mod tests {
         for bad in ["b", "c", "d", "e", "f"] {
             assert!(query.number(bad, 0, 300).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn words_are_those_that_are_known() {
+        let query = Query::parse(b"a=two&b=&c=three");
+        assert_eq!(query.choice("a", &["one", "two"]).ok(), Some(Some("two")));
+        assert_eq!(query.choice("z", &["one", "two"]).ok(), Some(None));
+        for bad in ["b", "c"] {
+            let problem = query.choice(bad, &["one", "two"]).unwrap_err();
+            assert!(problem.detail().starts_with(&format!("`{bad}` must be one of one, two, found")), "{problem:?}");
+        }
+        assert_eq!(query.filled().choice("b", &["one", "two"]).ok(), Some(None));
     }
 }

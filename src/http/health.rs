@@ -10,52 +10,108 @@ use axum::{
 };
 use serde::Serialize;
 
+use utoipa::ToSchema;
+
 use super::{App, Check};
 use crate::{queue::QueueStats, telemetry::names};
 
 /// How long the queue may take to answer a probe or a scrape: below the shortest usual probe timeout.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(900);
 
-#[derive(Serialize)]
+/// How the process is.
+#[derive(Serialize, ToSchema)]
 struct Health {
-    status: &'static str,
+    status: Standing,
     checks: Parts,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Standing {
+    Ok,
+    Degraded,
+}
+
+#[derive(Serialize, ToSchema)]
 struct Parts {
     redis: Check,
     llm: Check,
     orchestrator: Check,
 }
 
-/// `GET /health`: 200 while the process can work, with what is impaired; 503 when the queue is gone.
+/// An answer to a probe.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Probe {
+    /// `ok`, or what is in the way.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    checks: Option<QueueCheck>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct QueueCheck {
+    redis: Check,
+}
+
+/// Whether the process can work, and what is impaired.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "operation",
+    security(()),
+    responses(
+        (status = 200, description = "It can.", body = Health),
+        (status = 503, description = "The queue is gone.", body = Health)
+    )
+)]
 pub(super) async fn health(State(app): State<App>) -> Response {
     let checks = Parts { redis: redis(&app).await, llm: (app.checks.llm)(), orchestrator: (app.checks.orchestrator)() };
     let gone = checks.redis.degrades();
     let impaired = gone || checks.llm.degrades() || checks.orchestrator.degrades();
-    let status = if impaired { "degraded" } else { "ok" };
+    let status = if impaired { Standing::Degraded } else { Standing::Ok };
     let code = if gone { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (code, Json(Health { status, checks })).into_response()
 }
 
-/// `GET /health/live`: the process answers. Deliberately asks nobody else, or a Redis outage would have every
-/// worker restarted.
-pub(super) async fn live() -> Json<serde_json::Value> {
-    Json(serde_json::json!({"status": "ok"}))
+/// Whether the process answers.
+///
+/// It asks nobody else: an outage of Redis must not restart the fleet.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    operation_id = "live",
+    tag = "operation",
+    security(()),
+    responses((status = 200, description = "It does.", body = Probe))
+)]
+pub(super) async fn live() -> Json<Probe> {
+    Json(Probe { status: "ok", checks: None })
 }
 
-/// `GET /health/ready`: 503 while the queue is gone, and as soon as the process takes no more jobs.
+/// Whether the process takes jobs.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    operation_id = "ready",
+    tag = "operation",
+    security(()),
+    responses(
+        (status = 200, description = "It does.", body = Probe),
+        (status = 503, description = "The queue is gone, or the process is stopping.", body = Probe)
+    )
+)]
 pub(super) async fn ready(State(app): State<App>) -> Response {
     if app.draining.is_cancelled() || app.closing.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({"status": "draining"}))).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(Probe { status: "draining", checks: None })).into_response();
     }
     let redis = redis(&app).await;
     let (code, status) = match redis.degrades() {
         true => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
         false => (StatusCode::OK, "ok"),
     };
-    (code, Json(serde_json::json!({"status": status, "checks": {"redis": redis}}))).into_response()
+    (code, Json(Probe { status, checks: Some(QueueCheck { redis }) })).into_response()
 }
 
 async fn redis(app: &App) -> Check {
@@ -65,7 +121,17 @@ async fn redis(app: &App) -> Check {
     }
 }
 
-/// `GET /metrics`: everything this process counted, and the queue's numbers as they are now.
+/// Metrics in the Prometheus text format.
+///
+/// Everything this process counted, and the queue's numbers as they are now.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "operation",
+    security(()),
+    responses((status = 200, description = "All metrics.", body = String))
+)]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let stats = tokio::time::timeout(QUEUE_PATIENCE, app.queue.stats()).await;
     record(stats.ok().and_then(Result::ok));

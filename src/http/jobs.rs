@@ -14,6 +14,7 @@ use super::{
     App,
     access::Access,
     extract::{PathId, Query},
+    openapi::{Answer, Guarded, jobs as shapes, outcomes},
     problem::Problem,
     quota,
     submit::accepted,
@@ -46,12 +47,31 @@ pub(super) const STATES: [JobState; 7] = [
     JobState::Cancelled,
 ];
 
-/// `GET /v1/jobs`: latest first, without their results.
+/// Ways a job can go.
+pub(super) const LANES: [&str; 4] = ["execute", "patch", "handoff", "answer"];
+
+/// Jobs, latest first, without their results.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs",
+    operation_id = "listJobs",
+    tag = "jobs",
+    params(
+        ("status" = Option<shapes::State>, Query, description = "Only jobs in this state."),
+        ("lane" = Option<shapes::Lane>, Query, description = "Only jobs that went this way."),
+        (
+            "q" = Option<String>,
+            Query,
+            description = "Only jobs with this text in their id or in the message of their error."
+        ),
+        ("limit" = inline(Option<shapes::Limit>), Query, description = "At most so many.")
+    ),
+    responses((status = 200, description = "A page of jobs.", body = outcomes::Jobs), Answer<400>, Guarded)
+)]
 pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Json<Value>, Problem> {
-    let state = query.get("status").map(state_of).transpose()?;
     let filter = JobFilter {
-        state,
-        lane: query.get("lane").map(str::to_owned),
+        state: state(&query)?,
+        lane: query.choice("lane", &LANES)?.map(str::to_owned),
         text: query.get("q").unwrap_or_default().to_owned(),
         limit: limit(&query)?,
         owner: access.owner(),
@@ -64,12 +84,10 @@ pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -
     Ok(Json(json!({"jobs": jobs})))
 }
 
-fn state_of(word: &str) -> Result<JobState, Problem> {
-    STATES.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
-        let found: String = word.chars().take(40).collect();
-        let known = STATES.map(JobState::as_str).join(", ");
-        Problem::bad_request(format!("`status` must be one of {known}, found {found:?}"))
-    })
+/// The state asked for.
+pub(super) fn state(query: &Query) -> Result<Option<JobState>, Problem> {
+    let word = query.choice("status", &STATES.map(JobState::as_str))?;
+    Ok(word.and_then(|word| STATES.into_iter().find(|state| state.as_str() == word)))
 }
 
 fn limit(query: &Query) -> Result<usize, Problem> {
@@ -91,7 +109,20 @@ async fn in_time<T>(page: impl Future<Output = Result<Vec<T>, QueueError>>) -> R
     }
 }
 
-/// `GET /v1/jobs/{id}`.
+/// What is known of a job.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{job_id}",
+    operation_id = "showJob",
+    tag = "jobs",
+    params(PathId),
+    responses(
+        (status = 200, description = "The job.", body = outcomes::JobView),
+        Answer<400>,
+        Answer<404>,
+        Guarded
+    )
+)]
 pub(super) async fn show(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Json<JobView>, Problem> {
     access.job(&app, &id).await.map(Json)
 }
@@ -101,7 +132,15 @@ pub(super) fn unknown(id: &JobId) -> Problem {
     Problem::not_found(format!("no job {id} is known: it never came in, or its result is no longer kept"))
 }
 
-/// `DELETE /v1/jobs/{id}`: asks that the job be cancelled.
+/// Cancels a job, wherever it is.
+#[utoipa::path(
+    delete,
+    path = "/v1/jobs/{job_id}",
+    operation_id = "cancelJob",
+    tag = "jobs",
+    params(PathId),
+    responses(Answer<202>, Answer<400>, Answer<404>, Answer<409>, Guarded)
+)]
 pub(super) async fn cancel(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Response, Problem> {
     access.check(&app, &id).await?;
     match app.queue.cancel(&id).await? {
@@ -111,13 +150,29 @@ pub(super) async fn cancel(State(app): State<App>, access: Access, PathId(id): P
     }
 }
 
-/// `POST /v1/jobs/{id}/approve`.
+/// Approves a job that waits for it.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{job_id}/approve",
+    operation_id = "approveJob",
+    tag = "jobs",
+    params(PathId),
+    responses(Answer<202>, Answer<400>, Answer<404>, Answer<409>, Guarded)
+)]
 pub(super) async fn approve(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Response, Problem> {
     access.check(&app, &id).await?;
     decide(&app, &id, Decision::Approve).await
 }
 
-/// `POST /v1/jobs/{id}/reject`.
+/// Rejects a job that waits for approval; it ends as cancelled.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{job_id}/reject",
+    operation_id = "rejectJob",
+    tag = "jobs",
+    params(PathId),
+    responses(Answer<202>, Answer<400>, Answer<404>, Answer<409>, Guarded)
+)]
 pub(super) async fn reject(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Response, Problem> {
     access.check(&app, &id).await?;
     decide(&app, &id, Decision::Reject).await
@@ -131,7 +186,15 @@ async fn decide(app: &App, id: &JobId, decision: Decision) -> Result<Response, P
     }
 }
 
-/// `POST /v1/jobs/{id}/retry`: starts an ended job afresh.
+/// Starts an ended job afresh; its new result takes the old one's place.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{job_id}/retry",
+    operation_id = "retryJob",
+    tag = "jobs",
+    params(PathId),
+    responses(Answer<202>, Answer<400>, Answer<404>, Answer<409>, Guarded)
+)]
 pub(super) async fn retry(State(app): State<App>, access: Access, PathId(id): PathId) -> Result<Response, Problem> {
     access.check(&app, &id).await?;
     quota::charge(&app, access.owner_name()).await?;
@@ -142,7 +205,22 @@ pub(super) async fn retry(State(app): State<App>, access: Access, PathId(id): Pa
     }
 }
 
-/// `GET /v1/dead`: dead letters, latest first.
+/// Dead letters, latest first.
+#[utoipa::path(
+    get,
+    path = "/v1/dead",
+    operation_id = "listDead",
+    tag = "queue",
+    params(
+        ("offset" = inline(Option<shapes::Offset>), Query, description = "How many to pass over."),
+        ("limit" = inline(Option<shapes::Limit>), Query, description = "At most so many.")
+    ),
+    responses(
+        (status = 200, description = "A page of dead letters.", body = outcomes::DeadLetters),
+        Answer<400>,
+        Guarded
+    )
+)]
 pub(super) async fn dead(State(app): State<App>, access: Access, query: Query) -> Result<Json<Value>, Problem> {
     let offset = query.number("offset", 0, MAX_OFFSET)?.unwrap_or(0);
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -164,7 +242,15 @@ pub(super) async fn letters(
     Ok(letters.into_iter().map(DeadLetter::masked).collect())
 }
 
-/// `POST /v1/dead/{job_id}/retry`.
+/// Puts a dead letter back into the queue.
+#[utoipa::path(
+    post,
+    path = "/v1/dead/{job_id}/retry",
+    operation_id = "retryDead",
+    tag = "queue",
+    params(PathId),
+    responses(Answer<202>, Answer<400>, Answer<404>, Guarded)
+)]
 pub(super) async fn retry_dead(
     State(app): State<App>,
     access: Access,
@@ -178,12 +264,26 @@ pub(super) async fn retry_dead(
     }
 }
 
-/// `POST /v1/queue/pause`.
+/// Stops the whole fleet from taking jobs.
+#[utoipa::path(
+    post,
+    path = "/v1/queue/pause",
+    operation_id = "pauseQueue",
+    tag = "queue",
+    responses((status = 200, description = "Stopped.", body = outcomes::Switch), Guarded)
+)]
 pub(super) async fn pause(State(app): State<App>) -> Result<Response, Problem> {
     set_paused(&app, true).await
 }
 
-/// `POST /v1/queue/resume`.
+/// Lets the fleet take jobs again.
+#[utoipa::path(
+    post,
+    path = "/v1/queue/resume",
+    operation_id = "resumeQueue",
+    tag = "queue",
+    responses((status = 200, description = "Started.", body = outcomes::Switch), Guarded)
+)]
 pub(super) async fn resume(State(app): State<App>) -> Result<Response, Problem> {
     set_paused(&app, false).await
 }

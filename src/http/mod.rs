@@ -1,7 +1,7 @@
 //! The side server: health, metrics, the API and the dashboard.
 //!
 //! Handlers translate between HTTP and the queue, and decide nothing about jobs. Every error is a problem
-//! document; every request passes `guard` first. [`router::routes`](router) lists what there is.
+//! document; every request passes `guard` first. [`router::api`](router) lists what there is.
 
 mod access;
 mod agents;
@@ -22,6 +22,7 @@ mod router;
 mod serve;
 mod stall;
 mod submit;
+mod tagged;
 
 pub use app::{AgentsApi, App, Check, CheckFn, Checks, FetchFn, Kept, RunFn};
 pub use problem::Problem;

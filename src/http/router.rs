@@ -1,53 +1,48 @@
 //! Every route, once.
 
-use axum::{
-    Router,
-    http::StatusCode,
-    middleware,
-    routing::{MethodRouter, get, post},
-};
+use axum::{Router, http::StatusCode, middleware};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{App, agents, artifacts, dashboard, events, guard, health, jobs, openapi, problem::Problem, submit};
 
-/// Path patterns of the API and what answers them. `openapi.json` describes each, and a test holds the two together.
-fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
-    vec![
-        ("/health", get(health::health)),
-        ("/health/live", get(health::live)),
-        ("/health/ready", get(health::ready)),
-        ("/metrics", get(health::metrics)),
-        ("/openapi.json", get(openapi::document)),
-        ("/test/chat", post(submit::chat)),
-        ("/v1/jobs", get(jobs::list).post(submit::submit)),
-        ("/v1/jobs/{job_id}", get(jobs::show).delete(jobs::cancel)),
-        ("/v1/jobs/{job_id}/events", get(events::stream)),
-        ("/v1/jobs/{job_id}/approve", post(jobs::approve)),
-        ("/v1/jobs/{job_id}/reject", post(jobs::reject)),
-        ("/v1/jobs/{job_id}/retry", post(jobs::retry)),
-        ("/v1/dead", get(jobs::dead)),
-        ("/v1/dead/{job_id}/retry", post(jobs::retry_dead)),
-        ("/v1/queue/pause", post(jobs::pause)),
-        ("/v1/queue/resume", post(jobs::resume)),
-        ("/v1/agents", get(agents::list)),
-        ("/v1/agents/route", post(agents::route)),
-        ("/v1/handoffs", get(agents::executions)),
-        ("/v1/handoffs/{execution_id}", get(agents::trail)),
-        ("/v1/artifacts/{*reference}", get(artifacts::get)),
-    ]
+/// The API: what answers, and how it is described. Path and method stand on each handler.
+pub(super) fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Frame::openapi())
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::document))
+        .routes(routes!(submit::chat))
+        .routes(routes!(jobs::list, submit::submit))
+        .routes(routes!(jobs::show, jobs::cancel))
+        .routes(routes!(events::stream))
+        .routes(routes!(jobs::approve))
+        .routes(routes!(jobs::reject))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(jobs::dead))
+        .routes(routes!(jobs::retry_dead))
+        .routes(routes!(jobs::pause))
+        .routes(routes!(jobs::resume))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::route))
+        .routes(routes!(agents::executions))
+        .routes(routes!(agents::trail))
+        .routes(routes!(artifacts::get))
 }
 
 /// The patterns of all routes of the API.
 #[must_use]
-pub fn paths() -> Vec<&'static str> {
-    routes().into_iter().map(|(path, _)| path).collect()
+pub fn paths() -> Vec<String> {
+    api().into_openapi().paths.paths.into_keys().collect()
 }
 
 /// The whole HTTP side as a service.
 pub fn router(app: App) -> Router {
-    routes()
+    dashboard::routes()
         .into_iter()
-        .chain(dashboard::routes())
-        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        .fold(Router::from(api()), |router, (path, methods)| router.route(path, methods))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), guard::admit))

@@ -19,6 +19,11 @@ use super::{
     access::Access,
     body::{self, Media},
     extract::Query,
+    openapi::{
+        Answer, Guarded, WithBody,
+        jobs::{self as shapes, Wait, Words},
+        outcomes::JobResult as JobResultShape,
+    },
     problem::Problem,
     quota,
 };
@@ -30,8 +35,24 @@ use crate::{
 /// Longest `?wait=`, in seconds.
 const MAX_WAIT_SECS: u64 = 300;
 
-/// `POST /v1/jobs`: checks a job document and puts it in. 202 with its id; with `?wait=` 200 with the result
-/// when it comes in time.
+/// Puts a job in.
+///
+/// It is checked at once: 202 with its id; with `wait` 200 with the result when it comes in time.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs",
+    operation_id = "submitJob",
+    tag = "jobs",
+    params(("wait" = inline(Option<Wait>), Query, description = "Seconds to wait for the result.")),
+    request_body(content = shapes::Job),
+    responses(
+        (status = 200, description = "The result, when it came within `wait`.", body = JobResultShape),
+        Answer<202>,
+        Answer<409>,
+        WithBody,
+        Guarded
+    )
+)]
 pub(super) async fn submit(
     State(app): State<App>,
     access: Access,
@@ -107,8 +128,25 @@ pub(super) fn long_permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     })
 }
 
-/// `POST /test/chat`: runs a job in this process and answers with its result, whatever its status. The body is
-/// a job document, a form with `prompt`, or nothing where the query has `prompt`.
+/// Runs a job in this process and answers with its result.
+///
+/// The body is a job document, a form with `prompt`, or nothing where the query has `prompt`.
+#[utoipa::path(
+    post,
+    path = "/test/chat",
+    operation_id = "chat",
+    tag = "jobs",
+    params(("prompt" = Option<Words>, Query, description = "The prompt, where there is no body.")),
+    request_body(content(
+        (shapes::Job = "application/json"),
+        (shapes::PromptForm = "application/x-www-form-urlencoded")
+    )),
+    responses(
+        (status = 200, description = "The result, whatever its status.", body = JobResultShape),
+        WithBody,
+        Guarded
+    )
+)]
 pub(super) async fn chat(
     State(app): State<App>,
     access: Access,
@@ -117,12 +155,16 @@ pub(super) async fn chat(
     body: Body,
 ) -> Result<Json<JobResult>, Problem> {
     let media = Media::of(&headers)?;
+    let asked = of_prompt(&query)?;
     let text = body::read(&headers, body, &app.settings.http).await?;
     let message = match media {
-        Media::Json if !text.trim_ascii().is_empty() => text,
-        Media::Json => of_prompt(&query)?,
-        Media::Form => of_prompt(&Query::parse(&text)).or_else(|problem| of_prompt(&query).map_err(|_| problem))?,
+        _ if text.trim_ascii().is_empty() => asked,
+        Media::Json => Some(text),
+        Media::Form => of_prompt(&Query::parse(&text))?.or(asked),
     };
+    let message = message.ok_or_else(|| {
+        Problem::bad_request("there is no prompt: send {\"prompt\": \"…\"} as JSON, or `prompt` in a form or the query")
+    })?;
     let job = run_here(&app, &access, message).await?;
     let _held = long_permit(&app)?;
     tokio::select! {
@@ -152,9 +194,12 @@ pub(super) fn stopping(detail: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail)
 }
 
-fn of_prompt(form: &Query) -> Result<Bytes, Problem> {
-    let prompt = form.get("prompt").filter(|prompt| !prompt.trim().is_empty()).ok_or_else(|| {
-        Problem::bad_request("there is no prompt: send {\"prompt\": \"…\"} as JSON, or `prompt` in a form or the query")
-    })?;
-    Ok(json!({"prompt": prompt}).to_string().into())
+/// A job of the `prompt` in a form or a query, where there is one.
+fn of_prompt(form: &Query) -> Result<Option<Bytes>, Problem> {
+    match form.get("prompt") {
+        Some(prompt) if prompt.trim().is_empty() => {
+            Err(Problem::bad_request("`prompt` is blank: say what is to be done"))
+        }
+        prompt => Ok(prompt.map(|prompt| json!({"prompt": prompt}).to_string().into())),
+    }
 }

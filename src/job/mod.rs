@@ -14,13 +14,14 @@ mod owner;
 mod preview;
 mod raw;
 mod signal;
+mod whole;
 mod words;
 
 pub use budget::{Ask, Bill, Budget, Grant, Meter, Spend, Tokens};
 pub use envelope::{Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority, Token};
 pub use error::{ErrorCode, JobError, Rejected};
 pub use event::{Event, EventKind};
-pub use handoff::Handoff;
+pub use handoff::{Handoff, HandoffMode};
 pub use id::JobId;
 pub use mask::mask_secrets;
 pub use outcome::{
@@ -31,4 +32,5 @@ pub use owner::Owner;
 pub use preview::{PatchPreview, Preview};
 pub use raw::RawJson;
 pub use signal::completion_signal;
+pub use whole::whole;
 pub use words::in_plain_words;

@@ -223,6 +223,31 @@ async fn jobs_are_found_by_id_and_narrowed_by_state() {
 }
 
 #[tokio::test]
+async fn a_filter_that_nobody_knows_is_told_and_not_ignored() {
+    let desk = Desk::new();
+    for (path, name, allowed) in [
+        ("/ui/jobs?status=zzz", "status", "awaiting_approval"),
+        ("/ui/jobs?lane=zzz", "lane", "handoff"),
+        ("/ui/jobs?limit=abc", "limit", "200"),
+        ("/ui/jobs?limit=7", "limit", "1000"),
+        ("/ui/dead?offset=abc", "offset", "1000000"),
+        ("/?range=zzz", "range", "day"),
+    ] {
+        let answer = desk.get(path).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        let page = answer.text();
+        assert!(page.starts_with("<!doctype html>"), "{path}: {page}");
+        assert!(page.contains(&format!("`{name}` must be")) && page.contains(allowed), "{path}: {page}");
+    }
+    // What a form left blank asks for nothing.
+    desk.ended("alpha", "p", done("1")).await;
+    for path in ["/ui/jobs?status=&lane=&q=&limit=50", "/?range=hour"] {
+        desk.text(path).await;
+    }
+    assert!(desk.text("/ui/jobs?status=&lane=&q=&limit=").await.contains(">alpha</a>"));
+}
+
+#[tokio::test]
 async fn a_sentence_is_tried_and_its_trail_shown() {
     let desk = Desk::new();
     let page = desk.post("/ui/agents", "prompt=write+a+SQL+query+for+the+average+order+value").await.text();

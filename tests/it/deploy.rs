@@ -82,7 +82,7 @@ fn kubernetes_probes_ports_labels_and_settings_fit_the_program() {
     let container = &pod["containers"][0];
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let path = container[probe]["httpGet"]["path"].as_str().unwrap();
-        assert!(http::paths().contains(&path), "{probe} asks for {path}");
+        assert!(http::paths().iter().any(|known| known == path), "{probe} asks for {path}");
         assert_eq!(container[probe]["httpGet"]["port"].as_str(), container["ports"][0]["name"].as_str());
     }
     assert_eq!(container["readinessProbe"]["httpGet"]["path"].as_str(), Some("/health/ready"));

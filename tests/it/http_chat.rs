@@ -64,6 +64,10 @@ async fn without_a_prompt_the_answer_says_how_to_give_one() {
     assert!(send(&router, form).await.json()["detail"].as_str().unwrap().contains("prompt"));
     let answer = send(&router, posted("/test/chat", Some("application/json"), "{}")).await;
     assert_eq!(answer.problem(), "invalid_job");
+    for (path, body) in [("/test/chat?prompt=%20", r#"{"prompt":"x"}"#), ("/test/chat?prompt=", "")] {
+        let answer = send(&router, posted(path, None, body)).await;
+        assert!(answer.json()["detail"].as_str().unwrap().contains("`prompt` is blank"), "{answer:?}");
+    }
     let multipart = posted("/test/chat", Some("multipart/form-data; boundary=x"), "--x--");
     assert_eq!(send(&router, multipart).await.problem(), "unsupported_media_type");
 }

@@ -7,7 +7,12 @@ use axum::{
 };
 
 use super::{
-    super::{App, access::Access, extract::Query, jobs::STATES},
+    super::{
+        App,
+        access::Access,
+        extract::Query,
+        jobs::{LANES, STATES, state},
+    },
     overview::in_time,
     page::{Fault, Page, back_to, between, job_path},
 };
@@ -17,10 +22,7 @@ use crate::{
 };
 
 /// Lengths of the list that can be asked for.
-const LENGTHS: [usize; 3] = [50, 200, 1000];
-
-/// Ways a job can go.
-const LANES: [&str; 4] = ["execute", "patch", "handoff", "answer"];
+const LENGTHS: [&str; 3] = ["50", "200", "1000"];
 
 /// One job in a list.
 pub(super) struct Line {
@@ -61,23 +63,24 @@ struct Jobs {
     /// Word and whether it is chosen.
     states: Vec<(&'static str, bool)>,
     lanes: Vec<(&'static str, bool)>,
-    lengths: Vec<(usize, bool)>,
+    lengths: Vec<(&'static str, bool)>,
     search: String,
     jobs: Vec<Line>,
 }
 
 /// `GET /ui/jobs?status=&lane=&limit=&q=`. A whole id leads to its page; a part of one narrows the list.
 pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Response, Fault> {
+    let query = query.filled();
+    let state = state(&query)?;
+    let lane = query.choice("lane", &LANES)?;
+    let length = query.choice("limit", &LENGTHS)?.unwrap_or(LENGTHS[0]);
     let search = query.get("q").unwrap_or_default().trim().to_owned();
     if let Ok(id) = JobId::parse(&search)
         && in_time(app.queue.job(&id)).await?.is_some_and(|job| access.sees(job.owner.as_ref()))
     {
         return Ok(back_to(&job_path(&search)));
     }
-    let state = STATES.into_iter().find(|state| query.get("status") == Some(state.as_str()));
-    let wanted = query.get("limit").and_then(|text| text.parse().ok());
-    let limit = wanted.filter(|wanted| LENGTHS.contains(wanted)).unwrap_or(LENGTHS[0]);
-    let lane = LANES.into_iter().find(|lane| query.get("lane") == Some(lane));
+    let limit = length.parse().unwrap_or(50);
     let (text, owner) = (search.clone(), access.owner());
     let filter = JobFilter { state, lane: lane.map(str::to_owned), text, limit, owner };
     let jobs = lines(&in_time(app.queue.jobs(&filter)).await?);
@@ -85,7 +88,7 @@ pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -
         nav: "jobs",
         states: STATES.iter().map(|known| (known.as_str(), state == Some(*known))).collect(),
         lanes: LANES.iter().map(|known| (*known, lane == Some(*known))).collect(),
-        lengths: LENGTHS.iter().map(|length| (*length, *length == limit)).collect(),
+        lengths: LENGTHS.iter().map(|known| (*known, *known == length)).collect(),
         search,
         jobs,
     };

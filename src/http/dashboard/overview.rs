@@ -48,7 +48,7 @@ struct Tile {
 pub(super) async fn show(State(app): State<App>, access: Access, query: Query) -> Result<Page<impl Template>, Fault> {
     let stats = in_time(app.queue.stats()).await?;
     let fleet = access.sees_all();
-    let day = query.get("range") == Some("day");
+    let day = query.choice("range", &["hour", "day"])? == Some("day");
     let few = |state| JobFilter { state: Some(state), limit: FEW, owner: access.owner(), ..JobFilter::default() };
     let waiting = match stats.awaiting_approval {
         0 => Vec::new(),

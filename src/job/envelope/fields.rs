@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::job::RawJson;
+use crate::job::{RawJson, whole};
 
 /// Most members of one object that are kept: fifty are known, and each takes several times its bytes in memory.
 const MAX_MEMBERS: usize = 10_000;
@@ -41,12 +41,14 @@ impl<'a> Fields<'a> {
 
     /// The member `key` as a `T`; `what` says in words what it must be.
     pub(super) fn read<T: DeserializeOwned>(&self, key: &str, what: &str) -> Result<Option<T>, FieldError> {
-        self.raw(key)
-            .map(|raw| {
-                serde_json::from_str(raw.get())
-                    .map_err(|_| format!("`{key}` must be {what}, found {}", shorten(raw.get())))
-            })
-            .transpose()
+        let Some(raw) = self.raw(key) else { return Ok(None) };
+        serde_json::from_str(raw.get()).map(Some).map_err(|_| unfit(key, what, raw))
+    }
+
+    /// The member `key` as a whole number, in any notation.
+    pub(super) fn whole<T: TryFrom<u64>>(&self, key: &str, what: &str) -> Result<Option<T>, FieldError> {
+        let Some(raw) = self.raw(key) else { return Ok(None) };
+        whole(&mut serde_json::Deserializer::from_str(raw.get())).map_err(|_| unfit(key, what, raw))
     }
 
     /// The member `key` as text.
@@ -69,6 +71,10 @@ impl<'a> Fields<'a> {
             _ => Ok(()),
         }
     }
+}
+
+fn unfit(key: &str, what: &str, raw: &RawValue) -> FieldError {
+    format!("`{key}` must be {what}, found {}", shorten(raw.get()))
 }
 
 /// At most 60 characters of what was found, for a message.

@@ -8,7 +8,7 @@ use super::{
     Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority,
     fields::{AtMost, FieldError, Fields, shorten},
 };
-use crate::job::{Budget, ErrorCode, Handoff, JobError, JobId, Rejected, in_plain_words};
+use crate::job::{Budget, ErrorCode, Handoff, HandoffMode, JobError, JobId, Rejected, in_plain_words};
 
 /// Longest time limit a job may ask for: a week.
 const MAX_TIMEOUT_SECS: f64 = 7.0 * 86_400.0;
@@ -96,7 +96,7 @@ fn body(fields: &Fields<'_>, message: &Bytes, limits: &JobLimits, job_id: JobId)
         current_workflow: fields.shared("current_workflow", message),
         context: context(fields, message)?,
         timeout: timeout(fields)?,
-        retry_count: fields.read("retry_count", "a whole number from 0")?.unwrap_or(0),
+        retry_count: fields.whole("retry_count", "a whole number from 0")?.unwrap_or(0),
         created_at: name(fields, "created_at")?,
         lane: lane(fields)?,
         pipeline: fields.shared("pipeline", message),
@@ -152,10 +152,11 @@ fn prompt(fields: &Fields<'_>, limits: &JobLimits) -> Result<Option<String>, Fie
 
 /// The handoff block: names as short as others, and words for the tiers no longer than a prompt.
 pub(super) fn handoff(fields: &Fields<'_>, limits: &JobLimits) -> Result<Option<Handoff>, FieldError> {
+    let Some(members) = fields.object("handoff")? else { return Ok(None) };
+    members.read::<HandoffMode>("mode", "route, tiers, network or pool")?;
     let Some(handoff) = fields.read::<Handoff>("handoff", "an object with a mode")? else { return Ok(None) };
-    let Handoff { mode, agent, tiers, pool, capability, .. } = &handoff;
-    for (key, text) in [("mode", mode), ("agent", agent), ("tiers", tiers), ("pool", pool), ("capability", capability)]
-    {
+    let Handoff { agent, tiers, pool, capability, .. } = &handoff;
+    for (key, text) in [("agent", agent), ("tiers", tiers), ("pool", pool), ("capability", capability)] {
         if let Some(text) = text.as_deref().filter(|text| text.len() > MAX_NAME_BYTES) {
             return Err(format!("`handoff.{key}` has {} bytes, at most {MAX_NAME_BYTES} are taken", text.len()));
         }
@@ -217,7 +218,7 @@ pub(super) fn timeout(fields: &Fields<'_>) -> Result<Option<Duration>, FieldErro
 
 fn delay(fields: &Fields<'_>) -> Result<Option<u64>, FieldError> {
     let what = "a whole number of milliseconds from 0 to a year";
-    match fields.read::<u64>("delay_ms", what)? {
+    match fields.whole("delay_ms", what)? {
         Some(ms) if ms > MAX_DELAY_MS => Err(format!("`delay_ms` must be {what}, found {ms}")),
         ms => Ok(ms),
     }
@@ -226,8 +227,8 @@ fn delay(fields: &Fields<'_>) -> Result<Option<u64>, FieldError> {
 /// `run_at` is an RFC 3339 time or milliseconds since the epoch.
 fn run_at(fields: &Fields<'_>) -> Result<Option<u64>, FieldError> {
     let Some(raw) = fields.raw("run_at") else { return Ok(None) };
-    if let Ok(ms) = serde_json::from_str::<u64>(raw.get()) {
-        return Ok(Some(ms));
+    if let Ok(ms) = fields.whole("run_at", "") {
+        return Ok(ms);
     }
     let time: Option<jiff::Timestamp> =
         serde_json::from_str::<String>(raw.get()).ok().and_then(|text| text.trim().parse().ok());
@@ -246,7 +247,7 @@ pub(super) fn budget(fields: &Fields<'_>) -> Result<Budget, FieldError> {
     if max_cost_usd.is_some_and(|cost| cost < 0.0) {
         return Err("`budget.max_cost_usd` must not be negative".into());
     }
-    Ok(Budget { max_tokens: members.read("max_tokens", "a whole number of tokens")?, max_cost_usd })
+    Ok(Budget { max_tokens: members.whole("max_tokens", "a whole number of tokens")?, max_cost_usd })
 }
 
 pub(super) fn context(fields: &Fields<'_>, message: &Bytes) -> Result<Context, FieldError> {

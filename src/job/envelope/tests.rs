@@ -53,6 +53,10 @@ fn who_can_be_answered_is_answered_and_who_cannot_is_not() {
         (r#"{"job_id":"a","prompt":"x","context":{"previous_results":{}}}"#, true, "invalid_job", "previous_results"),
         (r#"{"job_id":"a","prompt":"x","budget":{"max_cost_usd":-1}}"#, true, "invalid_job", "max_cost_usd"),
         (r#"{"job_id":"a","handoff":"route"}"#, true, "invalid_job", "`handoff`"),
+        (r#"{"job_id":"a","handoff":["route"]}"#, true, "invalid_job", "`handoff` must be an object"),
+        (r#"{"job_id":"a","handoff":{"mode":"orbit"}}"#, true, "invalid_job", "route, tiers, network or pool"),
+        (r#"{"job_id":"a","handoff":{"max_tier":1.5}}"#, true, "invalid_job", "`handoff`"),
+        (r#"{"job_id":"a","prompt":"x","retry_count":0.5}"#, true, "invalid_job", "`retry_count`"),
     ];
     for (message, has_id, code, part) in rows {
         let rejected = parse(message).expect_err(message);
@@ -67,6 +71,20 @@ fn versions_1_x_are_one_version() {
     for version in [r#""1.0""#, r#""1""#, r#""1.7""#, "1", "1.0", "null"] {
         assert!(parse(&format!(r#"{{"job_id":"a","prompt":"x","version":{version}}}"#)).is_ok(), "{version}");
     }
+}
+
+#[test]
+fn whole_numbers_may_be_written_as_others_write_them() {
+    let job = parse(
+        r#"{"job_id":"a","prompt":"x","retry_count":2.0,"delay_ms":1e3,"run_at":4.0,"budget":{"max_tokens":114.0},
+            "handoff":{"max_tier":3.0}}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        (job.retry_count, job.delay_ms, job.run_at_ms, job.budget.max_tokens),
+        (2, Some(1000), Some(4), Some(114))
+    );
+    assert_eq!(job.handoff.unwrap().max_tier, Some(3));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each story uses some of them")]
 pub mod api;
 pub mod broken_queue;
+pub mod described;
 pub mod embeddings;
 pub(crate) mod fleet;
 pub mod llm;

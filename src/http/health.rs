@@ -1,6 +1,6 @@
 //! Health for people and probes, and the metrics scrape.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -11,10 +11,10 @@ use axum::{
 use serde::Serialize;
 
 use super::{App, Check};
-use crate::{queue::QueueStats, telemetry::names};
+use crate::{queue::QueueStats, store::Records, telemetry::names};
 
-/// How long the queue may take to answer a probe or a scrape: below the shortest usual probe timeout.
-const QUEUE_PATIENCE: Duration = Duration::from_millis(900);
+/// How long a server may take to answer a probe or a scrape: below the shortest usual probe timeout.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 #[derive(Serialize)]
 struct Health {
@@ -27,15 +27,18 @@ struct Parts {
     redis: Check,
     llm: Check,
     orchestrator: Check,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    postgres: Option<Check>,
 }
 
-/// `GET /health`: 200 while the process can work, with what is impaired; 503 when the queue is gone.
+/// `GET /health`: 200 while the process can work, with what is impaired; 503 when the queue is gone. Jobs do not
+/// wait for PostgreSQL.
 pub(super) async fn health(State(app): State<App>) -> Response {
-    let checks = Parts { redis: redis(&app).await, llm: (app.checks.llm)(), orchestrator: (app.checks.orchestrator)() };
-    let gone = checks.redis.degrades();
-    let impaired = gone || checks.llm.degrades() || checks.orchestrator.degrades();
-    let status = if impaired { "degraded" } else { "ok" };
-    let code = if gone { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let (redis, postgres) = tokio::join!(redis(&app), postgres(app.checks.records.as_ref()));
+    let checks = Parts { redis, llm: (app.checks.llm)(), orchestrator: (app.checks.orchestrator)(), postgres };
+    let all = [Some(redis), Some(checks.llm), Some(checks.orchestrator), postgres];
+    let status = if all.into_iter().flatten().any(Check::degrades) { "degraded" } else { "ok" };
+    let code = if redis.degrades() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (code, Json(Health { status, checks })).into_response()
 }
 
@@ -59,7 +62,15 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn redis(app: &App) -> Check {
-    match tokio::time::timeout(QUEUE_PATIENCE, app.queue.ping()).await {
+    answers(app.queue.ping()).await
+}
+
+async fn postgres(records: Option<&Arc<dyn Records>>) -> Option<Check> {
+    Some(answers(records?.ping()).await)
+}
+
+async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> Check {
+    match tokio::time::timeout(PATIENCE, ping).await {
         Ok(Ok(())) => Check::Ok,
         Ok(Err(_)) | Err(_) => Check::Unreachable,
     }
@@ -67,7 +78,7 @@ async fn redis(app: &App) -> Check {
 
 /// `GET /metrics`: everything this process counted, and the queue's numbers as they are now.
 pub(super) async fn metrics(State(app): State<App>) -> Response {
-    let stats = tokio::time::timeout(QUEUE_PATIENCE, app.queue.stats()).await;
+    let stats = tokio::time::timeout(PATIENCE, app.queue.stats()).await;
     record(stats.ok().and_then(Result::ok));
     let text = app.metrics.render();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

@@ -3,6 +3,7 @@
 # commit is built with the same compiler and C library (docs/release.md). Prints its path.
 #   FEATURES=postgres,object-store   features beyond the default ones
 #   PROFILE=release                  a cargo profile
+# Arguments go to cargo: --timings.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd -P)
@@ -28,6 +29,6 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || 
 export SOURCE_DATE_EPOCH
 
 # With --target the flags do not reach build scripts and macros, which cannot be static everywhere.
-cargo build --locked --bin agent-runner --profile "$profile" --features "${FEATURES:-}" --target "$host" --target-dir "$target" >&2
+cargo build --locked --bin agent-runner --profile "$profile" --features "${FEATURES:-}" --target "$host" --target-dir "$target" "$@" >&2
 [ "$profile" = dev ] && profile=debug
 echo "$target/$host/$profile/agent-runner"

@@ -1,8 +1,27 @@
 # Everything a developer runs. `make test` obtains what the tests need.
-.PHONY: build test test-browser test-stores test-local bench-dashboard chaos mcp-conformance bench fuzz audit sbom lint fmt needs
+.PHONY: build dist reproducible check-deploy picture test test-browser test-stores test-local bench-dashboard chaos mcp-conformance bench fuzz audit sbom lint fmt needs
 
 build:
 	cargo build --locked --release
+
+# One file without shared libraries (docs/release.md). FEATURES=postgres,object-store adds features.
+dist:
+	./scripts/build-release.sh
+
+# Two builds of the last commit in different directories must be the same bytes. PROFILE=dev is the quick round.
+reproducible:
+	./scripts/reproducible.sh
+
+# Dockerfile, Kubernetes files, alerts and systemd unit, by the tools that are installed.
+check-deploy:
+	./deploy/check.sh
+
+# The terminal in README.md, recorded anew.
+picture:
+	cargo build --locked
+	python3 -m venv target/picture
+	target/picture/bin/pip install --quiet pyte==0.8.2
+	target/picture/bin/python scripts/terminal-picture.py
 
 test: needs
 	cargo test --locked

@@ -297,6 +297,7 @@ impl Parts {
                 let configured = self.settings.orchestrator.api_url.is_some();
                 Arc::new(move || if configured { http::Check::Ok } else { http::Check::NotConfigured })
             },
+            records: self.scribe.as_ref().map(Scribe::records),
         };
         let agents = self.agents.clone();
         let kept = http::Kept { artifacts: fetch, store: self.runner.store.clone() };

@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod dead;
 mod eval;
+mod health;
 mod jobs;
 mod man;
 mod output;
@@ -46,6 +47,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Work on the queue until told to stop, with health, metrics and the API beside it
     Serve(serve::Args),
+    /// Ask the service of this machine how it is
+    Health(health::Args),
     /// Run one job in this process: no Redis, no key needed
     Run(run::Args),
     /// Put a job into the queue
@@ -134,6 +137,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     runtime.block_on(async {
         match cli.command {
             Command::Serve(args) => serve::run(settings, args).await,
+            Command::Health(args) => health::run(&settings, args).await,
             Command::Run(args) => run::run(settings, args).await,
             Command::Submit(args) => submit::run(settings, args).await,
             Command::Jobs(command) => jobs::run(settings, command).await,

@@ -15,7 +15,7 @@ use crate::{
     job::{Job, JobResult},
     queue::SharedQueue,
     settings::Settings,
-    store::{Series, SharedStore},
+    store::{Records, Series, SharedStore},
     telemetry::Metrics,
 };
 
@@ -60,6 +60,8 @@ pub struct Checks {
     pub llm: CheckFn,
     /// The orchestrator.
     pub orchestrator: CheckFn,
+    /// The database of records, where there is one: the server asks it.
+    pub records: Option<Arc<dyn Records>>,
 }
 
 /// What `/v1/agents` and `/v1/handoffs` need.

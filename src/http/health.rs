@@ -1,6 +1,6 @@
 //! Health for people and probes, and the metrics scrape.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -13,10 +13,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{App, Check};
-use crate::{queue::QueueStats, telemetry::names};
+use crate::{queue::QueueStats, store::Records, telemetry::names};
 
-/// How long the queue may take to answer a probe or a scrape: below the shortest usual probe timeout.
-const QUEUE_PATIENCE: Duration = Duration::from_millis(900);
+/// How long a server may take to answer a probe or a scrape: below the shortest usual probe timeout.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 /// How the process is.
 #[derive(Serialize, ToSchema)]
@@ -37,6 +37,10 @@ struct Parts {
     redis: Check,
     llm: Check,
     orchestrator: Check,
+    /// Where ended jobs are recorded there; jobs do not wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    postgres: Option<Check>,
 }
 
 /// An answer to a probe.
@@ -67,11 +71,12 @@ struct QueueCheck {
     )
 )]
 pub(super) async fn health(State(app): State<App>) -> Response {
-    let checks = Parts { redis: redis(&app).await, llm: (app.checks.llm)(), orchestrator: (app.checks.orchestrator)() };
-    let gone = checks.redis.degrades();
-    let impaired = gone || checks.llm.degrades() || checks.orchestrator.degrades();
+    let (redis, postgres) = tokio::join!(redis(&app), postgres(app.checks.records.as_ref()));
+    let checks = Parts { redis, llm: (app.checks.llm)(), orchestrator: (app.checks.orchestrator)(), postgres };
+    let all = [Some(redis), Some(checks.llm), Some(checks.orchestrator), postgres];
+    let impaired = all.into_iter().flatten().any(Check::degrades);
     let status = if impaired { Standing::Degraded } else { Standing::Ok };
-    let code = if gone { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let code = if redis.degrades() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (code, Json(Health { status, checks })).into_response()
 }
 
@@ -115,7 +120,15 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn redis(app: &App) -> Check {
-    match tokio::time::timeout(QUEUE_PATIENCE, app.queue.ping()).await {
+    answers(app.queue.ping()).await
+}
+
+async fn postgres(records: Option<&Arc<dyn Records>>) -> Option<Check> {
+    Some(answers(records?.ping()).await)
+}
+
+async fn answers<E>(ping: impl Future<Output = Result<(), E>>) -> Check {
+    match tokio::time::timeout(PATIENCE, ping).await {
         Ok(Ok(())) => Check::Ok,
         Ok(Err(_)) | Err(_) => Check::Unreachable,
     }
@@ -133,7 +146,7 @@ async fn redis(app: &App) -> Check {
     responses((status = 200, description = "All metrics.", body = String))
 )]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
-    let stats = tokio::time::timeout(QUEUE_PATIENCE, app.queue.stats()).await;
+    let stats = tokio::time::timeout(PATIENCE, app.queue.stats()).await;
     record(stats.ok().and_then(Result::ok));
     let text = app.metrics.render();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

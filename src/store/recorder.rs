@@ -101,6 +101,12 @@ impl Recorder {
 }
 
 impl Scribe {
+    /// The database that it writes into.
+    #[must_use]
+    pub fn records(&self) -> Arc<dyn Records> {
+        self.records.clone()
+    }
+
     /// Writes records until `closing` fires, and then those of the jobs that have ended in this process.
     pub async fn run(mut self, closing: CancellationToken) {
         let (mut pause, mut prune) = (Duration::ZERO, tokio::time::interval(PRUNE_EVERY));

@@ -16,6 +16,9 @@ pub trait Records: Send + Sync + 'static {
     /// Connects, and brings the schema up to date.
     async fn ready(&self) -> Result<(), StoreError>;
 
+    /// Whether the database answers now.
+    async fn ping(&self) -> Result<(), StoreError>;
+
     /// Writes records, each in place of an earlier one of its job unless that has a later mark. Gives those that the
     /// backend will never take, with its reason; the others are written.
     async fn write(&self, records: &[Record]) -> Result<Vec<(JobId, String)>, StoreError>;

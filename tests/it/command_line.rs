@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::service::command;
+use crate::support::service::{Service, command};
 
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(bytes)))
@@ -147,6 +147,7 @@ fn the_configuration_is_shown_without_its_secrets() {
 fn every_command_helps_with_an_example() {
     for args in [
         "serve",
+        "health",
         "run",
         "submit",
         "jobs list",
@@ -192,4 +193,25 @@ fn the_manual_has_a_page_for_every_command() {
     let nowhere = command(&["man", "--dir", "/nowhere/at/all"], "", &[]);
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/nowhere/at/all"));
+}
+
+#[test]
+fn a_container_engine_asks_the_program_itself_whether_it_is_well() {
+    let mut service = Service::start(&["--memory"], &[]);
+    // The service listens everywhere; its own machine reaches it on loopback.
+    let everywhere = format!("0.0.0.0:{}", service.http.port());
+    let ask = |what: &str| {
+        let env = [("AGENT_RUNNER__HTTP__BIND", everywhere.as_str()), ("AGENT_RUNNER__HTTP__ALLOW_ANONYMOUS", "true")];
+        command(&["health", what], "", &env)
+    };
+    for what in ["all", "ready", "live"] {
+        let output = ask(what);
+        assert_eq!(output.status.code(), Some(0), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(json(&output.stdout)["status"], "ok", "{what}");
+    }
+    service.signal("KILL");
+    service.wait();
+    let output = ask("live");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/health/live does not answer"));
 }

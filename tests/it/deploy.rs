@@ -100,9 +100,15 @@ fn kubernetes_probes_ports_labels_and_settings_fit_the_program() {
     let name = deployment["metadata"]["name"].as_str();
     let scaled = yaml("deploy/kubernetes/scaledobject.yaml");
     assert_eq!(scaled["spec"]["scaleTargetRef"]["name"].as_str(), name);
-    let list = format!("{}:jobs", settings.queue.prefix);
-    assert_eq!(scaled["spec"]["triggers"][0]["metadata"]["listName"].as_str(), Some(list.as_str()));
+    // Where jobs wait: those of producers, and those that are delivered again.
+    let prefix = &settings.queue.prefix;
+    let lists = scaled["spec"]["triggers"].as_vec().unwrap().iter();
+    let lists: Vec<_> = lists.map(|trigger| trigger["metadata"]["listName"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(lists, [format!("{prefix}:jobs"), format!("{{{prefix}:jobs}}:ready")]);
+    let fewest = scaled["spec"]["minReplicaCount"].as_i64();
+    assert!(fewest >= Some(2), "draining one node would stop all work");
     let budget = yaml("deploy/kubernetes/poddisruptionbudget.yaml");
+    assert!(budget["spec"]["minAvailable"].is_badvalue(), "a fleet scaled to its fewest could never be moved");
     assert_eq!(budget["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"].as_str(), name);
     let listed = yaml("deploy/kubernetes/kustomization.yaml");
     for file in listed["resources"].as_vec().unwrap() {
@@ -113,6 +119,31 @@ fn kubernetes_probes_ports_labels_and_settings_fit_the_program() {
         }
         assert_eq!(document["metadata"]["name"].as_str(), name, "{path}");
     }
+}
+
+#[test]
+fn every_image_has_a_version_and_ours_is_this_one() {
+    let ours = concat!("agent-runner:", env!("CARGO_PKG_VERSION"));
+    let compose = yaml("docker-compose.yml");
+    let services = compose["services"].as_hash().unwrap();
+    let mut images: Vec<String> =
+        services.values().map(|service| service["image"].as_str().unwrap().to_owned()).collect();
+    let deployment = yaml("deploy/kubernetes/deployment.yaml");
+    images.push(deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned());
+    assert_eq!(images.iter().filter(|image| *image == ours).count(), 2, "{images:?}");
+
+    let dockerfile = text("Dockerfile");
+    assert!(dockerfile.contains(concat!("image.version=\"", env!("CARGO_PKG_VERSION"), "\"")));
+    let compiler = dockerfile.lines().find_map(|line| line.strip_prefix("ARG RUST_VERSION=")).unwrap();
+    for image in dockerfile.lines().filter_map(|line| line.strip_prefix("FROM ")) {
+        let image = image.split(' ').next().unwrap();
+        if image != "scratch" {
+            images.push(image.replace("${RUST_VERSION}", compiler));
+        }
+    }
+    let pinned = Regex::new(r":v?\d+\.\d+(\.\d+)?(-|$)").unwrap();
+    let loose: Vec<_> = images.iter().filter(|image| !pinned.is_match(image)).collect();
+    assert!(loose.is_empty(), "{loose:?}");
 }
 
 #[test]
@@ -139,6 +170,8 @@ fn the_image_runs_without_root_and_the_unit_waits_for_running_jobs() {
     let image = text("Dockerfile");
     let last_stage = image.rsplit("\nFROM ").next().unwrap();
     assert!(last_stage.contains("\nUSER 65532:65532\n") && !last_stage.contains("\nRUN "), "{last_stage}");
+    let check = last_stage.lines().find_map(|line| line.strip_prefix("HEALTHCHECK ")).unwrap();
+    assert!(check.ends_with(r#"CMD ["/usr/local/bin/agent-runner", "health", "live"]"#), "{check}");
     assert!(text(".dockerignore").lines().any(|line| line == ".env"), "secrets would reach the builder");
     let unit = text("deploy/systemd/agent-runner.service");
     let stop: u64 = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse().unwrap();

@@ -79,6 +79,10 @@ impl Records for Shelf {
         Ok(())
     }
 
+    async fn ping(&self) -> Result<(), StoreError> {
+        if *self.away.lock() { Err(StoreError::away("gone")) } else { Ok(()) }
+    }
+
     async fn write(&self, records: &[Record]) -> Result<Vec<(JobId, String)>, StoreError> {
         if *self.away.lock() {
             self.tries.send_modify(|tries| *tries += 1);

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use agent_runner::{
     job::{JobId, RawJson, Tokens},
+    net::operator_client,
     queue::JobState,
     store::{PostgresRecords, Query, Record, Records},
 };
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     model::{Gate, ModelServer, Reply},
     postgres::Postgres,
+    service::PATIENCE,
     stage::Stage,
 };
 
@@ -170,6 +172,52 @@ async fn whoever_is_refused_is_told_and_whoever_is_away_may_come_back() {
     records.write(&[record("a", 1)]).await.unwrap();
     server.stop();
     assert!(records.write(&[record("b", 1)]).await.unwrap_err().is_away());
+}
+
+#[tokio::test]
+async fn the_address_says_how_far_the_server_is_trusted() {
+    let server = Postgres::start_encrypted();
+    let certificate = server.certificate();
+    let (numeric, named) = (server.url(), server.url().replace("127.0.0.1", "localhost"));
+    let own = format!("&sslrootcert={}", certificate.display());
+    for (url, mode, root, taken) in [
+        // The server takes nobody who speaks in the open.
+        (&numeric, "disable", "", false),
+        // Nobody looks at the certificate.
+        (&numeric, "prefer", "", true),
+        (&numeric, "require", "", true),
+        // It is of no public authority.
+        (&numeric, "verify-ca", "", false),
+        (&numeric, "verify-full", "", false),
+        (&numeric, "verify-full", own.as_str(), true),
+        // It is for another name.
+        (&named, "verify-full", own.as_str(), false),
+        (&named, "verify-ca", own.as_str(), true),
+    ] {
+        let records = PostgresRecords::new(&format!("{url}?sslmode={mode}{root}")).unwrap();
+        let answer = records.ready().await;
+        assert_eq!(answer.is_ok(), taken, "{url} {mode} {root}: {answer:?}");
+        assert!(answer.err().is_none_or(|error| !error.is_away()), "{url} {mode} {root}: waiting helps nobody");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_of_the_database_and_the_process_works_without_it() {
+    let mut server = Postgres::start();
+    let stage = stage(&server).await;
+    let service = stage.serve();
+    let client = operator_client(PATIENCE).unwrap();
+    let health = || async {
+        let answer = client.get(service.url("/health")).send().await.unwrap();
+        let (code, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        let said: Value = serde_json::from_str(&text).unwrap();
+        (code, said["status"].clone(), said["checks"]["postgres"].clone())
+    };
+    assert_eq!(health().await, (200, "ok".into(), "ok".into()));
+    server.stop();
+    assert_eq!(health().await, (200, "degraded".into(), "unreachable".into()));
+    server.start_again();
+    assert_eq!(health().await, (200, "ok".into(), "ok".into()));
 }
 
 async fn stage(server: &Postgres) -> Stage {

@@ -107,10 +107,19 @@ fn is_of_the_row(error: &sqlx::Error) -> bool {
     matches!(class(error).as_deref(), Some("22" | "23" | "54"))
 }
 
-/// Whoever is refused (password, rights, no such database) has to be helped; all else may pass by itself.
+/// Whether it is the server's certificate that is not trusted: it comes as a failed read.
+fn is_of_the_certificate(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Io(error) = error else { return false };
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Whoever is refused (password, rights, no such database) or refuses the server has to be helped; all else may
+/// pass by itself.
 fn failed(error: sqlx::Error) -> StoreError {
     let refused = matches!(class(&error).as_deref(), Some("28" | "3D" | "3F" | "42"))
-        || matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Tls(_));
+        || matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Tls(_))
+        || is_of_the_certificate(&error);
     let message = format!("postgres: {error}");
     if refused { StoreError::refused(message) } else { StoreError::away(message) }
 }
@@ -119,6 +128,10 @@ fn failed(error: sqlx::Error) -> StoreError {
 impl Records for PostgresRecords {
     async fn ready(&self) -> Result<(), StoreError> {
         within(self.migrated.get_or_try_init(|| migrate::migrate(&self.pool))).await.map_err(failed).map(drop)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        within(sqlx::raw_sql("SELECT 1").execute(&self.pool)).await.map_err(failed).map(drop)
     }
 
     async fn write(&self, records: &[Record]) -> Result<Vec<(JobId, String)>, StoreError> {

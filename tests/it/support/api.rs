@@ -38,7 +38,7 @@ pub fn app(queue: SharedQueue, settings: Settings) -> App {
         Arc::new(|job: Job| Box::pin(async move { echo(&job) })),
         agents("agents: []", MemoryStore::new(1 << 20)),
         telemetry::install(),
-        Checks { llm: always(Check::Rules), orchestrator: always(Check::NotConfigured) },
+        Checks { llm: always(Check::Rules), orchestrator: always(Check::NotConfigured), records: None },
     )
 }
 

@@ -1,7 +1,8 @@
 //! A private PostgreSQL cluster on a free port.
 
 use std::{
-    io::{BufRead, BufReader},
+    fs::OpenOptions,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -21,6 +22,21 @@ pub struct Postgres {
 impl Postgres {
     /// An empty cluster that answers.
     pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// The same over TLS alone, with a certificate of its own for 127.0.0.1 and no other name.
+    pub fn start_encrypted() -> Self {
+        Self::start_with(|data| {
+            certify(data);
+            let trusting = "hostssl all all 127.0.0.1/32 trust\n";
+            std::fs::write(data.join("pg_hba.conf"), trusting).unwrap();
+            let settings = OpenOptions::new().append(true).open(data.join("postgresql.conf"));
+            settings.unwrap().write_all(b"ssl = on\n").unwrap();
+        })
+    }
+
+    fn start_with(prepare: impl Fn(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         // The server refuses to run as root.
@@ -34,6 +50,7 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        prepare(&data);
         for _ in 0..20 {
             let port = free_port();
             if let Some(child) = spawn(port, dir.path()) {
@@ -41,6 +58,11 @@ impl Postgres {
             }
         }
         panic!("postgres does not start");
+    }
+
+    /// The certificate of an encrypted server.
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.path().join("data/server.crt")
     }
 
     pub fn url(&self) -> String {
@@ -93,6 +115,25 @@ impl Drop for Postgres {
         // At once, and its children with it.
         let _ = Command::new("kill").args(["-QUIT", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
+    }
+}
+
+/// A key and a certificate signed with it, where the server looks for them.
+fn certify(data: &Path) {
+    let (key, certificate) = (data.join("server.key"), data.join("server.crt"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=agent-runner test", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+    if is_root() {
+        let status = Command::new("chown").arg("postgres").args([&key, &certificate]).status().unwrap();
+        assert!(status.success(), "chown");
     }
 }
 

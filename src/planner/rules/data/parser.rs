@@ -311,6 +311,9 @@ impl<'a> Parser<'a> {
             "who is", "who have", "with", "having", "that", "which", "who", "when", "if", "provided",
             "filtered by", "filtered to", "filter by", "filter on", "filter for", "filter to", "for", "of", "in", "from", "by", "at", "on", "to the",
         ];
+        if self.by_and_compared() {
+            return Ok(false);
+        }
         let start = self.at.look();
         let opened = self.at.eat_any(OPENERS);
         let mut conditions = Conditions { columns: &self.columns, last: None, bare: true };
@@ -338,6 +341,12 @@ impl<'a> Parser<'a> {
         }
         self.at = start;
         Ok(false)
+    }
+
+    /// "top 5 by price under 500": an order first, and a condition on the same column behind it.
+    fn by_and_compared(&self) -> bool {
+        let mut ahead = self.at.look();
+        ahead.eat("by") && ahead.column(&self.columns).is_some() && select::compared(&ahead)
     }
 
     /// "count flights by airline with more than 5": the number is about the groups that were just counted.

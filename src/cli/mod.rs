@@ -12,6 +12,7 @@ mod health;
 mod jobs;
 mod man;
 mod output;
+mod part;
 mod queue;
 mod replay;
 mod replies;

@@ -42,6 +42,7 @@ mod llm_waits;
 #[cfg(feature = "local-embeddings")]
 mod local_encoder;
 mod offline_planner;
+mod operating;
 mod outage;
 mod pages;
 mod patch_lost;

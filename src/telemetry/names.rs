@@ -14,6 +14,8 @@ pub const LIMIT_WAIT_SECONDS: &str = "agent_runner_limit_wait_seconds";
 pub const QUEUE_DEPTH: &str = "agent_runner_queue_depth";
 /// Age of the job that has waited longest.
 pub const QUEUE_OLDEST_AGE_SECONDS: &str = "agent_runner_queue_oldest_age_seconds";
+/// 1 while the fleet takes no jobs because someone paused the queue.
+pub const QUEUE_PAUSED: &str = "agent_runner_queue_paused";
 /// Jobs that this process is working on.
 pub const JOBS_IN_FLIGHT: &str = "agent_runner_jobs_in_flight";
 /// Slots of this process. Label `state`: `busy`, `free`.
@@ -50,7 +52,8 @@ pub const GEN_AI_OPERATION_DURATION: &str = "gen_ai_client_operation_duration_se
 pub const GEN_AI_TOKEN_USAGE: &str = "gen_ai_client_token_usage";
 /// Plans taken from promoted tools. Label `outcome`: `used`, `mended`, `ambiguous`; and `promoted` for a new tool.
 pub const PROMOTIONS_TOTAL: &str = "agent_runner_promotions_total";
-/// 0 closed, 1 half open, 2 open. Label `target`.
+/// 0 closed, 1 half open, 2 open. Label `target`: `llm:` and the host of a configured model server, with its port where
+/// the address names one.
 pub const CIRCUIT_STATE: &str = "agent_runner_circuit_state";
 /// One step of a table pipeline. Label `step`.
 pub const PIPELINE_STEP_DURATION_SECONDS: &str = "agent_runner_pipeline_step_duration_seconds";
@@ -158,6 +161,7 @@ pub const ALL: &[Metric] = &[
     metric(LIMIT_WAIT_SECONDS, Kind::Histogram(Buckets::Long), "put back for limits of a model"),
     metric(QUEUE_DEPTH, Kind::Gauge, "jobs by state over the whole fleet"),
     metric(QUEUE_OLDEST_AGE_SECONDS, Kind::Gauge, "age of the job that has waited longest"),
+    metric(QUEUE_PAUSED, Kind::Gauge, "1 while the queue is paused"),
     metric(JOBS_IN_FLIGHT, Kind::Gauge, "jobs this process is working on"),
     metric(WORKER_SLOTS, Kind::Gauge, "slots of this process"),
     metric(JOB_PANICS_TOTAL, Kind::Counter, "jobs whose code panicked"),

@@ -4,7 +4,10 @@ use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::names::{self, Kind};
+use super::{
+    names::{self, Kind},
+    process,
+};
 
 /// The process has one recorder, because the `metrics` macros write to one.
 static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -31,6 +34,7 @@ impl Metrics {
                 text.replace_range(at..at + kept.len(), &format!("# TYPE {} counter\n", metric.name));
             }
         }
+        text.push_str(&process::text());
         text
     }
 
@@ -52,6 +56,7 @@ pub fn install() -> Metrics {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("another metrics recorder is installed already: /metrics stays empty");
         }
+        process::begin();
         describe();
         start_at_zero();
         handle
@@ -112,9 +117,6 @@ fn start_at_zero() {
         metrics::gauge!(names::WORKER_SLOTS, "state" => state).set(0.0);
     }
     metrics::gauge!(names::JOBS_IN_FLIGHT).set(0.0);
-    for target in ["llm", "orchestrator"] {
-        metrics::gauge!(names::CIRCUIT_STATE, "target" => target).set(0.0);
-    }
     for tool in ["execute_pipeline", "patch_workflow"] {
         for outcome in ["ok", "error", "refused", "skipped"] {
             metrics::counter!(names::TOOL_CALLS_TOTAL, "tool" => tool, "outcome" => outcome).absolute(0);

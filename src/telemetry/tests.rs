@@ -81,10 +81,14 @@ fn metrics_are_there_before_anything_happened_and_installing_twice_keeps_them() 
     for series in [
         r#"agent_runner_jobs_total{lane="execute",status="failed"} "#,
         r#"agent_runner_retries_total{error="internal"} "#,
-        r#"agent_runner_circuit_state{target="llm"} "#,
         "agent_runner_job_panics_total ",
         "agent_runner_queue_wait_seconds_bucket{le=\"3600\"} ",
         r#"agent_runner_build_info{version=""#,
+        "# TYPE process_cpu_seconds_total counter",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_max_fds ",
+        "process_start_time_seconds ",
     ] {
         assert!(text.contains(series), "{series} is missing in:\n{text}");
     }

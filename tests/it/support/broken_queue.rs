@@ -82,6 +82,15 @@ impl Queue for BrokenQueue {
     async fn discard_dead(&self, _: Option<&[String]>) -> Result<u64, QueueError> {
         gone()
     }
+    async fn retry_letters(&self, _: &[String]) -> Result<u64, QueueError> {
+        gone()
+    }
+    async fn message(&self, _: &JobId) -> Result<Option<bytes::Bytes>, QueueError> {
+        gone()
+    }
+    async fn paused(&self) -> Result<bool, QueueError> {
+        gone()
+    }
     async fn set_paused(&self, _: bool) -> Result<(), QueueError> {
         gone()
     }

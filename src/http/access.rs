@@ -26,10 +26,11 @@ use crate::{
 };
 
 /// Paths whose GET any token may ask for.
-const READ: [&str; 18] = [
+const READ: [&str; 19] = [
     "/openapi.json",
     "/v1/jobs",
     "/v1/jobs/{job_id}",
+    "/v1/jobs/{job_id}/document",
     "/v1/jobs/{job_id}/events",
     "/v1/dead",
     "/v1/agents",

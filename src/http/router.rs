@@ -7,7 +7,9 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 
-use super::{App, agents, artifacts, dashboard, events, guard, health, jobs, openapi, problem::Problem, submit};
+use super::{
+    App, agents, artifacts, dashboard, events, guard, health, jobs, openapi, operate, problem::Problem, submit,
+};
 
 /// Path patterns of the API and what answers them. `openapi.json` describes each, and a test holds the two together.
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
@@ -20,11 +22,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/test/chat", post(submit::chat)),
         ("/v1/jobs", get(jobs::list).post(submit::submit)),
         ("/v1/jobs/{job_id}", get(jobs::show).delete(jobs::cancel)),
+        ("/v1/jobs/{job_id}/document", get(operate::document)),
         ("/v1/jobs/{job_id}/events", get(events::stream)),
         ("/v1/jobs/{job_id}/approve", post(jobs::approve)),
         ("/v1/jobs/{job_id}/reject", post(jobs::reject)),
         ("/v1/jobs/{job_id}/retry", post(jobs::retry)),
         ("/v1/dead", get(jobs::dead)),
+        ("/v1/dead/retry", post(operate::retry_dead)),
         ("/v1/dead/{job_id}", delete(jobs::discard_dead)),
         ("/v1/dead/{job_id}/retry", post(jobs::retry_dead)),
         ("/v1/queue/pause", post(jobs::pause)),

@@ -3,6 +3,7 @@
 //! One trait, drivers for Redis and for a single process, one conformance suite that both pass.
 //! This room knows no lane: a job is bytes with an id, and a result is bytes.
 
+mod again;
 mod closing;
 mod count;
 mod crash;
@@ -19,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use again::{Again, Returned};
 pub use memory::MemoryQueue;
 pub use page::{Cursor, JobPlace, LetterPlace, NoCursor, Page};
 pub use redis::RedisQueue;
@@ -77,6 +79,10 @@ pub trait Queue: Send + Sync + 'static {
     /// nothing while it is still in line.
     async fn live_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError>;
 
+    /// The message of a job as it came in. Of a job that ended as long as that is kept, of one that lives once it is in
+    /// somebody's hands, or waits for its time or for a decision.
+    async fn message(&self, job_id: &JobId) -> Result<Option<Bytes>, QueueError>;
+
     /// A page of jobs, latest first: by when they came. For one page only so many are looked at, so that it costs the
     /// same however many are kept; where too few of them are wanted it is short, and goes on behind them.
     async fn jobs(&self, filter: &JobFilter) -> Result<Page<JobView, JobPlace>, QueueError>;
@@ -115,8 +121,14 @@ pub trait Queue: Send + Sync + 'static {
     /// Puts the latest dead letter back that `id` names: the id of its job, or its own.
     async fn retry_dead(&self, id: &str) -> Result<LetterRetry, QueueError>;
 
+    /// Puts the letters back that have these ids of their own, the oldest first. Returns how many.
+    async fn retry_letters(&self, ids: &[String]) -> Result<u64, QueueError>;
+
     /// Throws dead letters away: those that the ids name, of jobs or of letters, or all. Returns how many.
     async fn discard_dead(&self, ids: Option<&[String]>) -> Result<u64, QueueError>;
+
+    /// Whether the taking of jobs is stopped.
+    async fn paused(&self) -> Result<bool, QueueError>;
 
     /// Stops or starts the taking of jobs, for the whole fleet.
     async fn set_paused(&self, paused: bool) -> Result<(), QueueError>;

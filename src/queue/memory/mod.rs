@@ -216,6 +216,14 @@ impl Queue for MemoryQueue {
         Ok(message.map(|message| Job::parse(&message, &self.shared.limits)))
     }
 
+    async fn message(&self, job_id: &JobId) -> Result<Option<Bytes>, QueueError> {
+        let state = self.shared.state.lock();
+        match state.closing(job_id) {
+            Some(closing) => Ok(closing.message.clone()),
+            None => Ok(state.held_message(job_id)),
+        }
+    }
+
     async fn jobs(&self, filter: &JobFilter) -> Result<Page<JobView, JobPlace>, QueueError> {
         Ok(self.shared.state.lock().views(filter))
     }
@@ -256,6 +264,14 @@ impl Queue for MemoryQueue {
         letters::page(&*self.shared, filter).await
     }
 
+    async fn retry_letters(&self, ids: &[String]) -> Result<u64, QueueError> {
+        let mut back = 0;
+        for id in ids.iter().rev() {
+            back += u64::from(self.retry_dead(id).await? != LetterRetry::Unknown);
+        }
+        Ok(back)
+    }
+
     async fn retry_dead(&self, id: &str) -> Result<LetterRetry, QueueError> {
         let Some(letter) = self.shared.state.lock().take_letter(id) else { return Ok(LetterRetry::Unknown) };
         let message = letter.message();
@@ -272,6 +288,10 @@ impl Queue for MemoryQueue {
         let before = dead.len();
         dead.retain(|letter| ids.is_some_and(|ids| !ids.iter().any(|id| letter.is(id))));
         Ok((before - dead.len()) as u64)
+    }
+
+    async fn paused(&self) -> Result<bool, QueueError> {
+        Ok(self.shared.state.lock().paused)
     }
 
     async fn set_paused(&self, paused: bool) -> Result<(), QueueError> {

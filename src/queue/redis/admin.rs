@@ -196,31 +196,54 @@ impl Core {
         }
     }
 
-    /// Puts the latest dead letter back that `id` names. One that asks for no job that could be told has no record and
-    /// no events.
+    /// Puts the latest dead letter back that `id` names.
     pub(super) async fn retry_dead(&self, id: &str) -> Result<LetterRetry, QueueError> {
         for dead in self.names.dead_lists() {
             let Some((text, letter)) = self.named_letters(dead, &[id.to_owned()], 1).await?.pop() else { continue };
-            let message = letter.message();
-            let home = |keys: &&Intake| letter.source.as_deref().map_or(keys.dead == dead, |name| *keys.name == *name);
-            let keys = self.names.intakes.iter().find(home).map_or_else(|| self.first_intake(), Ok)?;
             let job_id = letter.about(&self.config.limits);
-            let mut calls = Vec::new();
-            if let Some(job_id) = &job_id {
-                // The result of the failed run makes room, so that the new one is not taken for a duplicate.
-                self.reopen(job_id).await?;
-                calls.push(self.queued_event(job_id));
-            }
-            let mut call = scripts::REVIVE.on(&[dead, &keys.ready, &keys.jobs, &keys.recent]);
-            call.arg(&text[..]).arg([format!(":{WAITED}::0:").as_bytes(), &message[..]].concat());
-            call.arg(job_id.as_ref().map_or("", JobId::as_str)).arg(RECENT).arg(&self.names.control);
-            call.arg(mark(letter.owner().as_ref()));
-            calls.push(call);
-            if read(self.work.run(&calls).await?.pop())? {
+            if self.revive(dead, &text, &letter, job_id.as_ref()).await? {
                 return Ok(LetterRetry::Accepted(job_id));
             }
         }
         Ok(LetterRetry::Unknown)
+    }
+
+    /// Puts the dead letters of these ids back, the oldest first.
+    pub(super) async fn retry_letters(&self, ids: &[String]) -> Result<u64, QueueError> {
+        let mut back = 0;
+        for dead in self.names.dead_lists() {
+            for (text, letter) in self.named_letters(dead, ids, ids.len()).await?.into_iter().rev() {
+                let job_id = letter.about(&self.config.limits);
+                back += u64::from(self.revive(dead, &text, &letter, job_id.as_ref()).await?);
+            }
+        }
+        Ok(back)
+    }
+
+    /// Puts a letter back; false when it is gone. One that asks for no job that could be told has no record and no
+    /// events.
+    async fn revive(
+        &self,
+        dead: &str,
+        text: &Bytes,
+        letter: &DeadLetter,
+        job_id: Option<&JobId>,
+    ) -> Result<bool, QueueError> {
+        let message = letter.message();
+        let home = |keys: &&Intake| letter.source.as_deref().map_or(keys.dead == dead, |name| *keys.name == *name);
+        let keys = self.names.intakes.iter().find(home).map_or_else(|| self.first_intake(), Ok)?;
+        let mut calls = Vec::new();
+        if let Some(job_id) = job_id {
+            // The result of the failed run makes room, so that the new one is not taken for a duplicate.
+            self.reopen(job_id).await?;
+            calls.push(self.queued_event(job_id));
+        }
+        let mut call = scripts::REVIVE.on(&[dead, &keys.ready, &keys.jobs, &keys.recent]);
+        call.arg(&text[..]).arg([format!(":{WAITED}::0:").as_bytes(), &message[..]].concat());
+        call.arg(job_id.map_or("", JobId::as_str)).arg(RECENT).arg(&self.names.control);
+        call.arg(mark(letter.owner().as_ref()));
+        calls.push(call);
+        read(self.work.run(&calls).await?.pop())
     }
 
     /// Throws dead letters away.
@@ -241,6 +264,17 @@ impl Core {
             }
         }
         Ok(gone)
+    }
+
+    /// Whether the taking of jobs is stopped anywhere.
+    pub(super) async fn paused(&self) -> Result<bool, QueueError> {
+        let calls: Vec<Cmd> = self.names.intakes.iter().map(|keys| cmd("EXISTS").arg(&keys.paused).take()).collect();
+        for answer in self.work.run(&calls).await? {
+            if read::<u64>(Some(answer))? > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Stops or starts the taking of jobs everywhere.

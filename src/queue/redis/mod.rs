@@ -31,6 +31,7 @@ use std::{sync::Arc, time::Duration};
 
 use ::redis::cmd;
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
@@ -130,6 +131,10 @@ impl Queue for RedisQueue {
         self.core.live_job(job_id).await
     }
 
+    async fn message(&self, job_id: &JobId) -> Result<Option<Bytes>, QueueError> {
+        self.core.message(job_id).await
+    }
+
     async fn jobs(&self, filter: &JobFilter) -> Result<Page<JobView, JobPlace>, QueueError> {
         self.core.views(filter).await
     }
@@ -154,8 +159,16 @@ impl Queue for RedisQueue {
         self.core.retry_dead(id).await
     }
 
+    async fn retry_letters(&self, ids: &[String]) -> Result<u64, QueueError> {
+        self.core.retry_letters(ids).await
+    }
+
     async fn discard_dead(&self, ids: Option<&[String]>) -> Result<u64, QueueError> {
         self.core.discard_dead(ids).await
+    }
+
+    async fn paused(&self) -> Result<bool, QueueError> {
+        self.core.paused().await
     }
 
     async fn set_paused(&self, paused: bool) -> Result<(), QueueError> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{
     claim::{Taken, read},
     core::Core,
+    envelope::Envelope,
     keys::Intake,
     stream,
 };
@@ -84,14 +85,28 @@ impl Core {
 
     /// The job of a message that is in somebody's hands, or waits for its time or for a decision.
     pub(super) async fn live_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError> {
-        let Some((intake, record)) = self.record(job_id).await? else { return Ok(None) };
-        let ask = cmd("HGET").arg(&self.names.intakes[intake].bodies).arg(&record.claim).take();
-        let body: Option<Vec<u8>> = read(Some(self.work.one(ask).await))?;
-        let Some(body) = body else { return Ok(None) };
+        let Some((intake, record, body)) = self.live_body(job_id).await? else { return Ok(None) };
         let mut taken = [Taken::open(self, intake, record.claim, body)];
         stream::complete(self, &mut taken).await?;
         let [taken] = taken;
         Ok(Some(taken.job))
+    }
+
+    /// The message of a job, as far as it can be found by its id.
+    pub(super) async fn message(&self, job_id: &JobId) -> Result<Option<Bytes>, QueueError> {
+        if let Some(closing) = self.closing(self.names.closing(job_id)).await? {
+            return Ok(closing.message);
+        }
+        let body = self.live_body(job_id).await?.map(|(.., body)| Bytes::from(body));
+        Ok(body.map(|body| Envelope::open(&body).map_or(body, |envelope| envelope.message)))
+    }
+
+    /// What is kept under the claim of a job that lives.
+    async fn live_body(&self, job_id: &JobId) -> Result<Option<(usize, Record, Vec<u8>)>, QueueError> {
+        let Some((intake, record)) = self.record(job_id).await? else { return Ok(None) };
+        let ask = cmd("HGET").arg(&self.names.intakes[intake].bodies).arg(&record.claim).take();
+        let body: Option<Vec<u8>> = read(Some(self.work.one(ask).await))?;
+        Ok(body.map(|body| (intake, record, body)))
     }
 
     /// The record of a job that lives, and where.

@@ -121,7 +121,8 @@ fn step(step: &Value) -> String {
 fn model(metadata: &Value) -> Option<String> {
     let calls = metadata["llm_calls"].as_u64().filter(|calls| *calls > 0)?;
     let name = metadata["llm_model"].as_str().unwrap_or("a model");
-    Some(format!("{name}: {calls} calls, {} tokens, ${}", metadata["tokens_used"], metadata["cost_usd"]))
+    let cost = metadata["cost_usd"].as_f64().map(|cost| format!(", ${cost}")).unwrap_or_default();
+    Some(format!("{name}: {calls} calls, {} tokens{cost}", metadata["tokens_used"]))
 }
 
 #[cfg(test)]

@@ -2,37 +2,44 @@
 
 use clap::Subcommand;
 
-use super::{Failure, assemble, output, search};
+use super::{
+    Failure, assemble,
+    listing::{self, Column},
+    output,
+    part::Part,
+    search, show,
+};
 use crate::{
     job::JobId,
-    queue::{CancelOutcome, Decision, DecisionOutcome, JobFilter, JobState, RetryOutcome, SharedQueue},
+    queue::{CancelOutcome, Decision, DecisionOutcome, JobFilter, JobPlace, RetryOutcome, SharedQueue},
     settings::Settings,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List jobs, latest first
-    #[command(after_help = "Example:\n  agent-runner jobs list --status failed --limit 20")]
+    #[command(
+        after_help = "Examples:\n  agent-runner jobs list --status failed --limit 20\n  agent-runner jobs list --lane patch -q \"timed out\"\n  agent-runner jobs list --all --json"
+    )]
     List {
-        /// Only jobs in this state: queued, scheduled, running, awaiting_approval, completed, failed, cancelled
-        #[arg(long, value_parser = state)]
-        status: Option<JobState>,
-        /// At most so many
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// Only jobs in this state: queued, scheduled (queued for later), running, awaiting_approval, completed, failed,
+        /// cancelled
+        #[arg(long, value_parser = JobFilter::STATUSES)]
+        status: Option<String>,
+        /// Only jobs that went this way: execute, patch, handoff, answer
+        #[arg(long, value_parser = ["execute", "patch", "handoff", "answer"])]
+        lane: Option<String>,
+        /// Only jobs with this text in their id or in the message of their error
+        #[arg(long, short, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        query: String,
+        #[command(flatten)]
+        part: Part<JobPlace>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Search the records of ended jobs in PostgreSQL, latest first
     Search(search::Args),
-    /// Show one job with its result
-    #[command(after_help = "Example:\n  agent-runner jobs show uuid-123")]
-    Show {
-        /// The job's id
-        #[arg(value_parser = JobId::parse)]
-        job_id: JobId,
-    },
+    Show(show::Args),
     /// Cancel a job, waiting or running
     #[command(after_help = "Example:\n  agent-runner jobs cancel uuid-123")]
     Cancel {
@@ -75,14 +82,12 @@ pub(super) async fn run(settings: Settings, command: Command) -> Result<(), Fail
 
 async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
     match command {
-        Command::List { status, limit, json } => {
-            list(queue, JobFilter { state: status, limit, ..JobFilter::default() }, json).await
+        Command::List { status, lane, query, part, json } => {
+            let filter = JobFilter { lane, text: query, ..JobFilter::default() };
+            let filter = status.and_then(|word| filter.clone().of_status(&word)).unwrap_or(filter);
+            list(queue, filter, part, json).await
         }
-        Command::Show { job_id } => {
-            let job = queue.job(&job_id).await.map_err(assemble::queue_failed)?.ok_or_else(|| unknown(&job_id))?;
-            output::json(&job);
-            Ok(())
-        }
+        Command::Show(args) => show::run(queue, args).await,
         // It needs no queue.
         Command::Search(_) => Ok(()),
         Command::Cancel { job_id } => match queue.cancel(&job_id).await.map_err(assemble::queue_failed)? {
@@ -100,8 +105,12 @@ async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
     }
 }
 
-async fn list(queue: &SharedQueue, filter: JobFilter, json: bool) -> Result<(), Failure> {
-    let jobs = queue.jobs(&filter).await.map_err(assemble::queue_failed)?;
+async fn list(queue: &SharedQueue, filter: JobFilter, part: Part<JobPlace>, json: bool) -> Result<(), Failure> {
+    let filter = &filter;
+    let page = async |from, limit| {
+        queue.jobs(&JobFilter { from, limit, ..filter.clone() }).await.map_err(assemble::queue_failed)
+    };
+    let jobs = part.read(page).await?;
     if json {
         output::json(&jobs);
         return Ok(());
@@ -109,14 +118,27 @@ async fn list(queue: &SharedQueue, filter: JobFilter, json: bool) -> Result<(), 
     let rows = jobs.iter().map(|job| {
         [
             job.job_id.to_string(),
-            job.state.as_str().to_owned(),
+            job.due_at.as_ref().map_or_else(
+                || job.state.as_str().to_owned(),
+                |due| format!("{} ({})", job.state.as_str(), listing::until(due)),
+            ),
             job.lane.clone().unwrap_or_default(),
             job.attempts.to_string(),
-            job.created_at.clone().unwrap_or_default(),
-            job.completed_at.clone().unwrap_or_default(),
+            listing::age(job.created_at.as_deref()),
+            listing::between(job.started_at.as_deref(), job.completed_at.as_deref()),
+            job.error.as_ref().map(show::error).unwrap_or_default(),
         ]
     });
-    output::table(["job", "state", "lane", "attempts", "created", "completed"], rows);
+    let columns = [
+        ("job", Column::Whole),
+        ("state", Column::Whole),
+        ("lane", Column::Spare(2)),
+        ("tries", Column::Spare(4)),
+        ("age", Column::Spare(1)),
+        ("took", Column::Spare(3)),
+        ("error", Column::Words),
+    ];
+    listing::print(columns, rows);
     Ok(())
 }
 
@@ -129,14 +151,7 @@ async fn decide(queue: &SharedQueue, job_id: &JobId, decision: Decision) -> Resu
     }
 }
 
-/// A state by the word it has on the wire.
-fn state(text: &str) -> Result<JobState, String> {
-    serde_json::from_value(text.into()).map_err(|_| {
-        "one of queued, scheduled, running, awaiting_approval, completed, failed, cancelled is needed".to_owned()
-    })
-}
-
-fn unknown(job_id: &JobId) -> Failure {
+pub(super) fn unknown(job_id: &JobId) -> Failure {
     Failure::Failed(format!("nothing is known of {job_id}"))
 }
 

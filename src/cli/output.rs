@@ -11,6 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::listing;
+
 /// Rows of a result shown on a terminal; the rest is named as a number.
 pub(super) const MAX_ROWS: usize = 50;
 /// Characters of a cell shown on a terminal.
@@ -64,6 +66,9 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item 
 pub(super) fn print_table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some(width) = listing::usable(table.width()) {
+        table.set_width(width);
+    }
     table.set_header(header);
     for row in rows {
         table.add_row(row.iter().map(|cell| printable(cell)).collect::<Vec<_>>());
@@ -73,9 +78,18 @@ pub(super) fn print_table(header: Vec<String>, rows: impl Iterator<Item = Vec<St
 
 /// A cell as a terminal may see it: bounded, and without control characters, which could drive the terminal.
 fn printable(text: &str) -> String {
-    let mut clean = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    let mut cell: String = clean.by_ref().take(MAX_CELL).collect();
-    if clean.next().is_some() {
+    cut(&clean_line(text), MAX_CELL)
+}
+
+/// Text without control characters.
+pub(super) fn clean_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// At most so many characters of a text.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    let mut cell: String = text.chars().take(most).collect();
+    if cell.len() < text.len() {
         cell.push('…');
     }
     cell

@@ -1,9 +1,21 @@
 //! `agent-runner jobs search`: records of ended jobs in PostgreSQL.
 
-use super::{Failure, output, stores};
-use crate::{settings::Settings, store::Query};
+use super::{
+    Failure,
+    listing::{self, Column},
+    output,
+    part::Part,
+    stores,
+};
+use crate::{
+    queue::Cursor,
+    settings::Settings,
+    store::{Query, RecordPlace},
+};
 
-/// Search the records of ended jobs (store.backend: postgres), latest first
+/// Search the records of ended jobs: needs PostgreSQL (store.backend: postgres), and a program built for it
+///
+/// Without it, `jobs list -q TEXT` looks through what Redis keeps: ids, and messages of errors.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  agent-runner jobs search --owner ann --error pipeline_failed --since 2026-01-01T00:00:00Z"
@@ -23,12 +35,11 @@ pub(super) struct Args {
     /// Only jobs that failed with this error type
     #[arg(long, value_name = "TYPE")]
     error: Option<String>,
-    /// Only jobs that ended at or after this time (RFC 3339)
+    /// Only jobs that ended at or after this time (RFC 3339), or in the time since: 30m, 2h, 7d
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<String>,
-    /// At most so many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+    #[command(flatten)]
+    part: Part<RecordPlace>,
     /// Print JSON, with the result documents
     #[arg(long)]
     json: bool,
@@ -38,9 +49,14 @@ pub(super) async fn run(settings: &Settings, args: Args) -> Result<(), Failure> 
     let Some(records) = stores::records(settings)? else {
         return Err(Failure::Usage("store.backend: only postgres keeps records that can be searched".into()));
     };
-    let Args { text, status, lane, owner, error, since, limit, json } = args;
-    let query = Query { status, lane, owner, error, text, since, limit };
-    let found = records.search(&query).await.map_err(|e| Failure::Failed(e.to_string()))?;
+    let Args { text, status, lane, owner, error, since, part, json } = args;
+    let query = Query { status, lane, owner, error, text, since, ..Query::default() };
+    let page = async |from: Option<Cursor<RecordPlace>>, limit: usize| {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let query = Query { behind: from.map(|cursor| cursor.place), limit, ..query.clone() };
+        records.search(&query).await.map_err(|e| Failure::Failed(e.to_string()))
+    };
+    let found = part.read(page).await?;
     if json {
         output::json(&found);
         return Ok(());
@@ -53,14 +69,22 @@ pub(super) async fn run(settings: &Settings, args: Args) -> Result<(), Failure> 
             record.owner.unwrap_or_default(),
             record.error_code.unwrap_or_default(),
             record.tokens_used.to_string(),
-            record.finished_at.unwrap_or_default(),
+            listing::age(record.finished_at.as_deref()),
         ]
     });
-    output::table(["job", "status", "lane", "owner", "error", "tokens", "finished"], rows);
+    let columns = [
+        ("job", Column::Whole),
+        ("status", Column::Whole),
+        ("lane", Column::Spare(2)),
+        ("owner", Column::Spare(3)),
+        ("error", Column::Words),
+        ("tokens", Column::Spare(4)),
+        ("age", Column::Spare(1)),
+    ];
+    listing::print(columns, rows);
     Ok(())
 }
 
 fn time(text: &str) -> Result<String, String> {
-    let time: jiff::Timestamp = text.parse().map_err(|_| "a time like 2026-01-01T00:00:00Z is needed".to_owned())?;
-    Ok(time.to_string())
+    Ok(listing::time(text)?.to_string())
 }

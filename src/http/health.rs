@@ -18,11 +18,17 @@ use crate::{queue::QueueStats, store::Records, telemetry::names};
 /// How long a server may take to answer a probe or a scrape: below the shortest usual probe timeout.
 const PATIENCE: Duration = Duration::from_millis(900);
 
+/// Said while jobs wait because someone wanted it so.
+const PAUSED: &str = "the queue is paused: no jobs are taken until it is resumed";
+
 /// How the process is.
 #[derive(Serialize, ToSchema)]
 struct Health {
     status: Standing,
     checks: Parts,
+    /// What nobody has to mend, and everybody should know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -71,13 +77,17 @@ struct QueueCheck {
     )
 )]
 pub(super) async fn health(State(app): State<App>) -> Response {
-    let (redis, postgres) = tokio::join!(redis(&app), postgres(app.checks.records.as_ref()));
+    let paused = tokio::time::timeout(PATIENCE, app.queue.paused());
+    let (paused, postgres) = tokio::join!(paused, postgres(app.checks.records.as_ref()));
+    let paused = paused.ok().and_then(Result::ok);
+    let redis = if paused.is_some() { Check::Ok } else { Check::Unreachable };
+    let note = paused.unwrap_or(false).then_some(PAUSED);
     let checks = Parts { redis, llm: (app.checks.llm)(), orchestrator: (app.checks.orchestrator)(), postgres };
     let all = [Some(redis), Some(checks.llm), Some(checks.orchestrator), postgres];
     let impaired = all.into_iter().flatten().any(Check::degrades);
     let status = if impaired { Standing::Degraded } else { Standing::Ok };
     let code = if redis.degrades() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, Json(Health { status, checks })).into_response()
+    (code, Json(Health { status, checks, note })).into_response()
 }
 
 /// Whether the process answers.
@@ -167,6 +177,7 @@ fn record(stats: Option<QueueStats>) {
     }
     let oldest_ms = gauge(stats.map(|stats| stats.oldest_age_ms));
     metrics::gauge!(names::QUEUE_OLDEST_AGE_SECONDS).set(oldest_ms / 1000.0);
+    metrics::gauge!(names::QUEUE_PAUSED).set(gauge(stats.map(|stats| u64::from(stats.paused))));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; no queue holds 2^53 jobs")]

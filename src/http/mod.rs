@@ -15,6 +15,7 @@ mod guard;
 mod health;
 mod jobs;
 mod openapi;
+mod operate;
 mod problem;
 mod quota;
 mod rate;

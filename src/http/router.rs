@@ -4,7 +4,9 @@ use axum::{Router, http::StatusCode, middleware};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, agents, artifacts, dashboard, events, guard, health, jobs, openapi, problem::Problem, submit};
+use super::{
+    App, agents, artifacts, dashboard, events, guard, health, jobs, openapi, operate, problem::Problem, submit,
+};
 
 /// The API: what answers, and how it is described. Path and method stand on each handler.
 pub(super) fn api() -> OpenApiRouter<App> {
@@ -17,11 +19,14 @@ pub(super) fn api() -> OpenApiRouter<App> {
         .routes(routes!(submit::chat))
         .routes(routes!(jobs::list, submit::submit))
         .routes(routes!(jobs::show, jobs::cancel))
+        .routes(routes!(operate::document))
         .routes(routes!(events::stream))
         .routes(routes!(jobs::approve))
         .routes(routes!(jobs::reject))
         .routes(routes!(jobs::retry))
         .routes(routes!(jobs::dead))
+        .routes(routes!(operate::retry_dead))
+        .routes(routes!(jobs::discard_dead))
         .routes(routes!(jobs::retry_dead))
         .routes(routes!(jobs::pause))
         .routes(routes!(jobs::resume))

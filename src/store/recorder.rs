@@ -168,16 +168,22 @@ impl Scribe {
 
     /// What others have left behind, or what has taken long.
     async fn overdue(&self) -> Result<(), Stuck> {
+        // Before the database is asked: while it is away, somebody has to see how much waits.
+        self.show_owed().await?;
         loop {
             let due = self.outbox.due(BATCH).await?;
             let more = due.len() == BATCH;
             self.settle(due).await?;
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            metrics::gauge!(names::RECORDS_OWED).set(self.outbox.owed().await? as f64);
             if !more {
-                return Ok(());
+                return self.show_owed().await;
             }
         }
+    }
+
+    async fn show_owed(&self) -> Result<(), Stuck> {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics::gauge!(names::RECORDS_OWED).set(self.outbox.owed().await? as f64);
+        Ok(())
     }
 
     /// Writes down those of `batch` that have ended, and removes their notes.

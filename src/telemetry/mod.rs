@@ -10,6 +10,7 @@ mod otlp;
 #[cfg(not(feature = "otlp"))]
 #[path = "otlp_absent.rs"]
 mod otlp;
+mod process;
 mod recorder;
 pub mod spans;
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::names::{self, Kind};
+use super::{
+    names::{self, Kind},
+    process,
+};
 
 /// The process has one recorder, because the `metrics` macros write to one.
 static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -23,7 +26,16 @@ impl Metrics {
     /// All metrics in the Prometheus text format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        let mut text = self.0.render();
+        for metric in names::ALL.iter().filter(|metric| metric.kind == Kind::Dollars) {
+            // A line break in a label is escaped: this can only be the line that says the kind.
+            let kept = format!("# TYPE {} gauge\n", metric.name);
+            if let Some(at) = text.find(&kept) {
+                text.replace_range(at..at + kept.len(), &format!("# TYPE {} counter\n", metric.name));
+            }
+        }
+        text.push_str(&process::text());
+        text
     }
 
     /// Folds observations into their buckets. A scrape does it too; where nobody scrapes, someone has to call
@@ -44,6 +56,7 @@ pub fn install() -> Metrics {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("another metrics recorder is installed already: /metrics stays empty");
         }
+        process::begin();
         describe();
         start_at_zero();
         handle
@@ -57,7 +70,7 @@ fn builder() -> PrometheusBuilder {
         Kind::Histogram(buckets) => builder
             .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets.bounds())
             .expect("bounds are not empty"),
-        Kind::Counter | Kind::Gauge => builder,
+        Kind::Counter | Kind::Gauge | Kind::Dollars => builder,
     })
 }
 
@@ -65,7 +78,7 @@ fn describe() {
     for metric in names::ALL {
         match metric.kind {
             Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
-            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Gauge | Kind::Dollars => metrics::describe_gauge!(metric.name, metric.help),
             Kind::Histogram(_) => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
@@ -104,9 +117,6 @@ fn start_at_zero() {
         metrics::gauge!(names::WORKER_SLOTS, "state" => state).set(0.0);
     }
     metrics::gauge!(names::JOBS_IN_FLIGHT).set(0.0);
-    for target in ["llm", "orchestrator"] {
-        metrics::gauge!(names::CIRCUIT_STATE, "target" => target).set(0.0);
-    }
     for tool in ["execute_pipeline", "patch_workflow"] {
         for outcome in ["ok", "error", "refused", "skipped"] {
             metrics::counter!(names::TOOL_CALLS_TOTAL, "tool" => tool, "outcome" => outcome).absolute(0);

@@ -90,8 +90,14 @@ fn kubernetes_probes_ports_labels_and_settings_fit_the_program() {
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"].as_bool(), Some(true));
 
     let mut env = environment(&yaml("deploy/kubernetes/configmap.yaml")["data"]);
+    let file = env.iter().position(|(name, _)| name == "AGENT_RUNNER_CONFIG").unwrap();
+    let (_, file) = env.swap_remove(file);
+    assert_eq!(container["volumeMounts"][0]["mountPath"].as_str(), file.strip_suffix("/config.yaml"));
+    assert!(env.iter().all(|(name, _)| name != "REDIS_URL"), "it may hold a password: the secret has it");
     env.push(("AGENT_RUNNER_TOKEN".into(), "from the secret".into()));
-    let settings = settings(env);
+    let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes/files/config.yaml");
+    let settings = Settings::load(Some(&config), &env).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(settings.agents.file, "/etc/agent-runner/agents.yaml");
     let port = container["ports"][0]["containerPort"].as_i64().unwrap();
     assert!(settings.http.bind.ends_with(&format!(":{port}")));
     let grace = pod["terminationGracePeriodSeconds"].as_i64().unwrap();
@@ -104,7 +110,9 @@ fn kubernetes_probes_ports_labels_and_settings_fit_the_program() {
     let prefix = &settings.queue.prefix;
     let lists = scaled["spec"]["triggers"].as_vec().unwrap().iter();
     let lists: Vec<_> = lists.map(|trigger| trigger["metadata"]["listName"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(lists, [format!("{prefix}:jobs"), format!("{{{prefix}:jobs}}:ready")]);
+    let mut waiting = vec![format!("{prefix}:jobs")];
+    waiting.extend(["inbox", "high", "ready", "low"].map(|list| format!("{{{prefix}:jobs}}:{list}")));
+    assert_eq!(lists, waiting);
     let fewest = scaled["spec"]["minReplicaCount"].as_i64();
     assert!(fewest >= Some(2), "draining one node would stop all work");
     let budget = yaml("deploy/kubernetes/poddisruptionbudget.yaml");

@@ -44,7 +44,9 @@ mod llm_waits;
 #[cfg(feature = "local-embeddings")]
 mod local_encoder;
 mod offline_planner;
+mod operating;
 mod outage;
+mod pages;
 mod patch_lost;
 mod patch_orchestrator;
 mod patch_reading;
@@ -54,6 +56,7 @@ mod pipeline_fetch;
 mod planner_loop;
 mod promoted;
 mod queue_conformance;
+mod queue_lists;
 mod queue_owners;
 mod queue_redis;
 mod queue_servers;

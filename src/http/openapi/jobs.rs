@@ -60,6 +60,18 @@ pub(in crate::http) struct EventId(String);
 #[schema(rename_all = "snake_case")]
 pub(in crate::http) enum State {
     Queued,
+    Running,
+    AwaitingApproval,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// What a list can be narrowed to: the states of a job, and those that are queued for later.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(in crate::http) enum Status {
+    Queued,
     Scheduled,
     Running,
     AwaitingApproval,

@@ -196,6 +196,9 @@ pub(in crate::http) struct JobView {
     attempts: u32,
     #[schema(required)]
     created_at: Option<String>,
+    /// Until when it waits: asked for, or for another attempt. RFC 3339, UTC.
+    #[schema(required = false)]
+    due_at: String,
     /// RFC 3339, UTC.
     #[schema(required = false)]
     started_at: String,
@@ -216,11 +219,16 @@ pub(in crate::http) struct JobView {
 #[derive(ToSchema)]
 pub(in crate::http) struct Jobs {
     jobs: Vec<JobView>,
+    /// The `cursor` of the next page; absent on the last one.
+    #[schema(required = false)]
+    next_cursor: String,
 }
 
 /// A message that nobody could finish.
 #[derive(ToSchema)]
 pub(super) struct DeadLetter {
+    /// By which it can be put back or thrown away alone.
+    letter_id: String,
     /// The message as received, with credentials masked.
     #[schema(required = false)]
     raw: String,
@@ -246,4 +254,26 @@ pub(super) struct DeadLetter {
 #[derive(ToSchema)]
 pub(in crate::http) struct DeadLetters {
     dead: Vec<DeadLetter>,
+    /// The `cursor` of the next page; absent on the last one.
+    #[schema(required = false)]
+    next_cursor: String,
+}
+
+/// Dead letters that are gone.
+#[derive(ToSchema)]
+pub(in crate::http) struct Discarded {
+    /// How many.
+    discarded: u64,
+}
+
+/// What a batch of retries did.
+#[derive(ToSchema)]
+pub(in crate::http) struct Batch {
+    looked_at: u64,
+    retried: u64,
+    /// Their jobs are under way again or have completed.
+    passed_over: u64,
+    /// The `cursor` of the next batch; absent after the last one.
+    #[schema(required = false)]
+    next_cursor: String,
 }

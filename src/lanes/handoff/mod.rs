@@ -19,7 +19,7 @@ use crate::{
         self, Cast, Conversations, DelegateToAgent, Execution, Kit, LiveRegistry, Loans, Made, Pools, Registry, Router,
         RunBounds, Stage, Toolbox, Trail, TrailStore, WallClock,
     },
-    job::{ErrorCode, Handoff, HandoffMode as Mode, Job, JobError, Lane, Preview, RawJson},
+    job::{ErrorCode, Handoff, HandoffMode, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},
     tools::{self, Tool, ToolContext},
 };
@@ -72,34 +72,23 @@ pub struct Surroundings<'a> {
     pub quiet: CallContext<'a>,
 }
 
-/// The mode a job names, else the one whose own options it gives.
-fn mode_of(asked: &Handoff) -> Mode {
-    match asked.mode {
-        Some(mode) => mode,
-        None if asked.pool.is_some() => Mode::Pool,
-        None if asked.agent.is_some() => Mode::Network,
-        None if asked.tiers.is_some() || asked.max_tier.is_some() || asked.num_tiers.is_some() => Mode::Tiers,
-        None => Mode::Route,
-    }
-}
-
-/// Which of the fields that a job gives mean nothing in `mode`. Like fields that nobody knows they do no harm; but
+/// Which of the fields that a job gives mean nothing in this mode. Like fields that nobody knows they do no harm; but
 /// whoever wrote one meant something by it.
-fn meaningless(mode: Mode, asked: &Handoff) -> Vec<String> {
-    let given: [(&str, bool, &[Mode]); 9] = [
-        ("threshold", asked.threshold.is_some(), &[Mode::Route]),
-        ("show_top_n", asked.show_top_n.is_some(), &[Mode::Route]),
-        ("agent", asked.agent.is_some(), &[Mode::Network]),
-        ("reset", asked.reset, &[Mode::Network]),
-        ("tiers", asked.tiers.is_some(), &[Mode::Tiers]),
-        ("context", asked.context.is_some(), &[Mode::Tiers]),
-        ("max_tier", asked.max_tier.is_some(), &[Mode::Tiers]),
-        ("num_tiers", asked.num_tiers.is_some(), &[Mode::Tiers]),
-        ("pool", asked.pool.is_some(), &[Mode::Pool]),
+fn meaningless(mode: HandoffMode, asked: &Handoff) -> Vec<String> {
+    use HandoffMode::{Network, Pool, Route, Tiers};
+    let given: [(&str, bool, &[HandoffMode]); 10] = [
+        ("threshold", asked.threshold.is_some(), &[Route]),
+        ("show_top_n", asked.show_top_n.is_some(), &[Route]),
+        ("agent", asked.agent.is_some(), &[Network]),
+        ("reset", asked.reset, &[Network]),
+        ("tiers", asked.tiers.is_some(), &[Tiers]),
+        ("context", asked.context.is_some(), &[Tiers]),
+        ("max_tier", asked.max_tier.is_some(), &[Tiers]),
+        ("num_tiers", asked.num_tiers.is_some(), &[Tiers]),
+        ("pool", asked.pool.is_some(), &[Pool]),
+        ("capability", asked.capability.is_some(), &[Pool, Network]),
     ];
-    let about_pools = [Mode::Pool, Mode::Network];
-    let capability = ("capability", asked.capability.is_some(), &about_pools[..]);
-    let given = given.into_iter().chain([capability]).filter(|(_, given, modes)| *given && !modes.contains(&mode));
+    let given = given.into_iter().filter(|(_, given, modes)| *given && !modes.contains(&mode));
     let mode = mode.as_str();
     given.map(|(field, ..)| format!("handoff.{field} means nothing in mode {mode}: it was not looked at")).collect()
 }
@@ -160,16 +149,11 @@ impl Handoffs {
     /// speak or everybody failed, `loop_detected` past a bound, or whatever the model failed with.
     pub async fn run(&self, job: &Job, around: Surroundings<'_>, record: &mut Record) -> Result<LaneEnd, JobError> {
         let asked = job.handoff.clone().unwrap_or_default();
-        let mode = mode_of(&asked);
-        let is_dry = asked.dry_run || job.dry_run;
-        if mode != Mode::Route && !is_dry && job.prompt_text().trim().is_empty() {
-            let message = "`prompt` is missing: say what the agents shall do";
-            return Err(JobError::new(ErrorCode::InvalidJob, message));
-        }
+        let mode = asked.mode();
         let context = &around.tool_context;
         let began = match mode {
             // Its decision is on record, with an id of its own.
-            Mode::Route => Began::now(),
+            HandoffMode::Route => Began::now(),
             _ => context.journal.step("handoff", context.meter, async { Ok(Began::now()) }).await?,
         };
         let book = record.handoff.insert(Box::new(Book {
@@ -189,10 +173,10 @@ impl Handoffs {
         let frame = Frame { job, asked, registry: self.registry.current(), around, began };
         // On the heap: they are many times the size of the other lanes, whose jobs would carry them about.
         let ended = match mode {
-            Mode::Route => Box::pin(self.route(&frame, book)).await,
-            Mode::Tiers => Box::pin(self.tiers(&frame, book)).await,
-            Mode::Network => Box::pin(self.network(&frame, book)).await,
-            Mode::Pool => Box::pin(self.pool(&frame, book)).await,
+            HandoffMode::Route => Box::pin(self.route(&frame, book)).await,
+            HandoffMode::Tiers => Box::pin(self.tiers(&frame, book)).await,
+            HandoffMode::Network => Box::pin(self.network(&frame, book)).await,
+            HandoffMode::Pool => Box::pin(self.pool(&frame, book)).await,
         };
         conclude(book, &ended, context).await;
         let id = book.execution.execution_id.clone();

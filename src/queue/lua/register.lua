@@ -25,7 +25,7 @@ for i = 1, n do
     verdict = 1
   else
     seen[id] = true
-    if record then created = record:match('^%a:(%d+):') or created else new[#new + 1] = id end
+    if record then created = record:match('^%a:(%d+):') or created else new[#new + 1] = ARGV[1] .. ' ' .. id end
     fields[#fields + 1] = id
     -- Padded to more than 64 bytes (hash-max-listpack-value): Redis then keeps the records in a table. In the list that
     -- it makes of a few hundred short ones, every look-up goes through all of them.

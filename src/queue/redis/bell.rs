@@ -195,7 +195,7 @@ fn heard(core: &Core, channel: &str, message: &[u8]) {
 pub(super) async fn doorbell(core: Arc<Core>, intake: usize) {
     let keys = &core.names.intakes[intake];
     // The answer may come just before the block ends: the connection waits longer than the server.
-    let link = Link::new(core.connector.clone(), core.config.block + Duration::from_secs(5));
+    let link = Link::waiting(core.connector.clone(), core.config.block + Duration::from_secs(5));
     let mut backoff = Backoff::default();
     loop {
         tokio::select! {

@@ -26,6 +26,8 @@ pub(crate) struct Link {
     response_timeout: Duration,
     conn: Mutex<Option<(u64, Conn)>>,
     opened: AtomicU64,
+    /// Its commands wait for something to come: how long they take says nothing about Redis.
+    waits: bool,
 }
 
 /// One answer to one command.
@@ -40,7 +42,12 @@ impl Link {
     }
 
     pub(super) fn new(connector: Arc<Connector>, response_timeout: Duration) -> Self {
-        Self { connector, response_timeout, conn: Mutex::default(), opened: AtomicU64::new(0) }
+        Self { connector, response_timeout, conn: Mutex::default(), opened: AtomicU64::new(0), waits: false }
+    }
+
+    /// A link for commands that block.
+    pub(super) fn waiting(connector: Arc<Connector>, response_timeout: Duration) -> Self {
+        Self { waits: true, ..Self::new(connector, response_timeout) }
     }
 
     /// Runs commands in one round trip. An error means that nothing is known about any of them; the connection
@@ -58,7 +65,9 @@ impl Link {
         }
         let began = Instant::now();
         let answers = conn.run(&commands).await;
-        count::roundtrip(began.elapsed());
+        if !self.waits {
+            count::roundtrip(began.elapsed());
+        }
         let mut answers = match answers {
             Ok(answers) => answers,
             Err(error) => {

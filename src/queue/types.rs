@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{Event, Job, JobError, JobId, Owner, Priority, RawJson, Rejected};
+use crate::job::{Event, Job, JobError, JobId, Lane, Owner, Priority, RawJson, Rejected};
 
 /// The backend could not be reached, or refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -298,6 +298,18 @@ pub struct JobFilter {
     pub limit: usize,
     /// Only those of this owner.
     pub owner: Option<Owner>,
+}
+
+/// The lane of a job that waits for approval: a call of an agent waits in a handoff, else it is a patch.
+pub(super) fn waits_in(pending: &RawJson) -> &'static str {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(default)]
+        kind: Option<String>,
+    }
+    let kind = pending.read::<Kind>().ok().and_then(|pending| pending.kind);
+    let lane = if kind.as_deref() == Some("tool_call") { Lane::Handoff } else { Lane::Patch };
+    lane.as_str()
 }
 
 impl JobFilter {

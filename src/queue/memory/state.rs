@@ -14,7 +14,7 @@ use crate::{
     job::{Event, Job, JobId, JobLimits, Owner, Priority, RawJson, Rejected},
     queue::{
         Approval, DeadLetter, DecisionOutcome, Delivery, JobFilter, JobState, JobView, Lease, LeaseBackend, LeaseEnd,
-        QueueError, QueueStats, Source, Standing, StoredEvent, closing::Closing, count, stamp,
+        QueueError, QueueStats, Source, Standing, StoredEvent, closing::Closing, count, stamp, types::waits_in,
     },
 };
 
@@ -396,17 +396,18 @@ impl State {
             return Some(closing.view(job_id, with_result));
         }
         let live = self.live.get(job_id)?;
+        let pending = self.parked.get(job_id).map(|(_, pending)| pending.clone());
         Some(JobView {
             job_id: job_id.clone(),
             state: live.state,
-            lane: None,
+            lane: pending.as_ref().map(|pending| waits_in(pending).to_owned()),
             attempts: live.attempts,
             created_at: Some(stamp::of(live.created)),
             started_at: live.started.map(stamp::of),
             completed_at: None,
             result: None,
             error: None,
-            pending: self.parked.get(job_id).map(|(_, pending)| pending.clone()),
+            pending,
             owner: live.owner.clone(),
         })
     }

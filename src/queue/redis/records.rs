@@ -15,6 +15,7 @@ use crate::{
         JobState, JobView, QueueError,
         closing::{Closing, Facts},
         stamp,
+        types::waits_in,
     },
 };
 
@@ -50,7 +51,7 @@ impl Record {
         JobView {
             job_id: job_id.clone(),
             state,
-            lane: None,
+            lane: pending.as_ref().map(|pending| waits_in(pending).to_owned()),
             attempts: self.attempts,
             created_at: self.created.map(stamp::of),
             started_at: self.started.map(stamp::of),

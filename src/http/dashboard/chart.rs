@@ -15,7 +15,7 @@ const DAY_STEP: usize = 15;
 
 /// Times are counted in buckets, whose bounds are all that is known of them.
 const ESTIMATED: &str = "Estimated: jobs are counted by time, up to 1, 5, 20, 100, 250 and 500 ms, 1, 2.5, 10, 30 s and \
-                         2 min. A value lies between two of these, and the true one is at most the upper.";
+                         2 min. A value lies between two of these, and the true one is at most the upper; above 2 min only that is known.";
 
 /// One chart.
 pub(super) struct Chart {

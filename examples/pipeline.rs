@@ -33,7 +33,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("warning: {warning}");
     }
     for stat in &output.steps {
-        eprintln!("{}: {} -> {} rows, {:.3} ms", stat.step, stat.rows_in, stat.rows_out, stat.duration_ms);
+        let rows_out = stat.rows_out.unwrap_or_default();
+        eprintln!("{}: {} -> {rows_out} rows, {:.3} ms", stat.step, stat.rows_in, stat.duration_ms);
     }
     let mut out = io::stdout().lock();
     out.write_all(output.data.bytes())?;

@@ -66,8 +66,9 @@ pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Ne
         .and_then(|()| who_asks(&request, settings));
     match verdict {
         Ok(access) => {
+            let signed_in = settings.has_tokens() && dashboard::signed_in(request.headers(), settings).is_some();
             request.extensions_mut().insert(access);
-            next.run(request).await
+            dashboard::answer(signed_in, next.run(request)).await
         }
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
             dashboard::sign_in_first(&request).unwrap_or_else(|| problem.into_response())

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{Cursor, JobPlace, LetterPlace};
-use crate::job::{Event, Job, JobError, JobId, Owner, Priority, RawJson, Rejected};
+use crate::job::{Event, Job, JobError, JobId, Lane, Owner, Priority, RawJson, Rejected};
 
 /// The backend could not be reached, or refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -315,6 +315,18 @@ pub struct JobFilter {
     pub owner: Option<Owner>,
     /// From here on; nothing: from the latest on.
     pub from: Option<Cursor<JobPlace>>,
+}
+
+/// The lane of a job that waits for approval: a call of an agent waits in a handoff, else it is a patch.
+pub(super) fn waits_in(pending: &RawJson) -> &'static str {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(default)]
+        kind: Option<String>,
+    }
+    let kind = pending.read::<Kind>().ok().and_then(|pending| pending.kind);
+    let lane = if kind.as_deref() == Some("tool_call") { Lane::Handoff } else { Lane::Patch };
+    lane.as_str()
 }
 
 impl JobFilter {

@@ -34,7 +34,7 @@ pub use blobs::S3Blobs;
 pub use blobs::{Blobs, FileBlobs, StoreBlobs};
 pub use bucket::{Draw, Place, Visit};
 pub use holds::{Held, Hold};
-pub use journal::{Before, Elapsed, Journal};
+pub use journal::{Before, Elapsed, Journal, Told};
 pub use memory::MemoryStore;
 pub use outbox::{Noted, Outbox};
 #[cfg(feature = "postgres")]

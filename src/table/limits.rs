@@ -47,15 +47,15 @@ pub struct Control<'a> {
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
     /// Past this moment the run ends with `timeout`.
     pub deadline: Option<Instant>,
-    /// Told about each step of the outer pipeline as it ends.
-    pub on_step: Option<&'a (dyn Fn(&StepStat) + Sync)>,
+    /// Told about the steps of the outer pipeline that were done before one failed.
+    pub on_failure: Option<&'a (dyn Fn(Vec<StepStat>) + Sync)>,
     /// Most threads for one pass over large data; small data never leaves the calling thread.
     pub threads: usize,
 }
 
 impl Default for Control<'_> {
     fn default() -> Self {
-        Self { cancelled: &|| false, deadline: None, on_step: None, threads: 1 }
+        Self { cancelled: &|| false, deadline: None, on_failure: None, threads: 1 }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What goes into a run and what comes out of it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use indexmap::IndexSet;
@@ -24,37 +24,54 @@ impl From<RawJson> for Body {
     }
 }
 
-/// What was fetched for a plan's needs, by their ids. Several bodies are pages of one table.
+/// What was fetched for a plan's needs, and what that took.
 #[derive(Debug, Clone, Default)]
-pub struct Inputs(HashMap<usize, Vec<Body>>);
+pub struct Inputs {
+    /// By the ids of the needs. Several bodies are pages of one table.
+    bodies: HashMap<usize, Vec<Body>>,
+    /// How long it took, by the numbers of the steps that it was for.
+    times: HashMap<usize, Duration>,
+}
 
 impl Inputs {
     /// Adds the next page of a need.
     pub fn add(&mut self, need: usize, body: Body) {
-        self.0.entry(need).or_default().push(body);
+        self.bodies.entry(need).or_default().push(body);
+    }
+
+    /// Counts the time in which something was fetched for a step, from 1, as that step's.
+    pub fn took(&mut self, step_number: usize, time: Duration) {
+        *self.times.entry(step_number).or_default() += time;
     }
 
     /// How much was fetched, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.values().flatten().map(|body| body.bytes.len()).sum()
+        self.bodies.values().flatten().map(|body| body.bytes.len()).sum()
     }
 
     pub(super) fn get(&self, need: usize) -> Option<&[Body]> {
-        self.0.get(&need).map(Vec::as_slice)
+        self.bodies.get(&need).map(Vec::as_slice)
+    }
+
+    pub(super) fn time_of(&self, step_number: usize) -> Duration {
+        self.times.get(&step_number).copied().unwrap_or_default()
     }
 }
 
 /// One step's figures. A filter is applied in the pass of the step after it, and its time counted there;
-/// so is the sorting that a following `top_k` makes unnecessary.
+/// so is the sorting that a following `top_k` makes unnecessary. What a step had to wait for, what was fetched for the
+/// pipelines inside it too, is its time; writing down the rows that are left is the last one's.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepStat {
     /// Its name.
     pub step: &'static str,
-    /// Rows it took.
-    pub rows_in: usize,
-    /// Rows it gave.
-    pub rows_out: usize,
+    /// Rows it took; always known where the run did not fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_in: Option<usize>,
+    /// Rows it gave; the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_out: Option<usize>,
     /// Milliseconds.
     pub duration_ms: f64,
 }

@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
@@ -101,14 +102,18 @@ impl ExecutePipeline {
         };
         for need in plan.needs() {
             if let NeedKind::InputRef(reference) = &need.kind {
+                let started = Instant::now();
                 let rows = self.sources.rows(reference, context.job).await.map_err(|error| placed(error, need))?;
                 fetched.inputs.add(need.id, rows.into());
+                fetched.inputs.took(need.step_number, started.elapsed());
             }
         }
         for need in plan.needs() {
             if let NeedKind::Http(request) = &need.kind {
+                let started = Instant::now();
                 let pages = self.fetcher.recorded(request, deadline, context).await;
                 let pages = pages.map_err(|error| placed(error, need))?;
+                fetched.inputs.took(need.step_number, started.elapsed());
                 pages.bodies.into_iter().for_each(|body| fetched.inputs.add(need.id, body));
                 let warning =
                     pages.warning.map(|warning| format!("step {} {}: {warning}", need.step_number, need.step));
@@ -118,23 +123,35 @@ impl ExecutePipeline {
         Ok(fetched)
     }
 
-    async fn run(&self, plan: Plan, input: Option<RawJson>, context: &ToolContext<'_>) -> Result<Output, JobError> {
+    /// Runs a plan whose first data took `loading` to come by.
+    async fn run(
+        &self,
+        plan: Plan,
+        input: Option<RawJson>,
+        loading: Duration,
+        context: &ToolContext<'_>,
+    ) -> Result<Output, JobError> {
         let own_end = Instant::now() + self.timeout;
         let deadline = own_end.min(context.deadline);
         let in_time = tokio::time::timeout_at(deadline.into(), self.fetch(&plan, deadline, context));
-        let Fetched { inputs, mut warnings } = in_time.await.map_err(|_| self.out_of_time(own_end, context))??;
+        let Fetched { mut inputs, mut warnings } = in_time.await.map_err(|_| self.out_of_time(own_end, context))??;
+        inputs.took(1, loading);
         let input = input.map(Body::from);
         let size = input.as_ref().map_or(0, |body| body.bytes.len()) + inputs.bytes() + plan.steps_json().len();
         let bounded = plan.step_names().all(|name| BOUNDED_STEPS.contains(&name));
-        let work = Work { plan, input, inputs, limits: self.limits, deadline };
+        let done = Arc::<Mutex<Vec<StepStat>>>::default();
+        let work = Work { plan, input, inputs, limits: self.limits, deadline, done: done.clone() };
         let ran = if bounded && size <= INLINE_BYTES {
             work.run(&|| context.cancel.is_cancelled(), 1)
         } else {
             work.run_aside().await?
         };
-        let mut output = ran.map_err(|error| match error.code {
-            ErrorCode::Timeout => self.out_of_time(own_end, context),
-            _ => JobError::from(error),
+        let mut output = ran.map_err(|error| {
+            tell(&done.lock(), context);
+            match error.code {
+                ErrorCode::Timeout => self.out_of_time(own_end, context),
+                _ => JobError::from(error),
+            }
         })?;
         warnings.append(&mut output.warnings);
         output.warnings = warnings;
@@ -169,11 +186,14 @@ struct Work {
     inputs: Inputs,
     limits: Limits,
     deadline: Instant,
+    /// The steps before the one that failed.
+    done: Arc<Mutex<Vec<StepStat>>>,
 }
 
 impl Work {
     fn run(&self, cancelled: &(dyn Fn() -> bool + Sync), threads: usize) -> Result<Output, table::TableError> {
-        let control = Control { cancelled, deadline: Some(self.deadline), on_step: None, threads };
+        let on_failure = |steps| *self.done.lock() = steps;
+        let control = Control { cancelled, deadline: Some(self.deadline), on_failure: Some(&on_failure), threads };
         table::run(&self.plan, self.input.as_ref(), &self.inputs, &self.limits, &control)
     }
 
@@ -235,7 +255,9 @@ impl Tool for ExecutePipeline {
     async fn call(&self, arguments: &RawJson, context: &ToolContext<'_>) -> Result<ToolEnd, JobError> {
         let arguments = Arguments::read(arguments)?;
         let plan = Plan::parse(&arguments.pipeline, &self.limits)?;
+        let started = Instant::now();
         let input = self.input(arguments.input_ref.as_deref(), context).await?;
+        let loading = started.elapsed();
         if plan.needs_input() && input.is_none() {
             let first = plan.step_names().next().unwrap_or_default();
             let error = table::TableError::invalid(
@@ -247,10 +269,8 @@ impl Tool for ExecutePipeline {
         if context.job.dry_run {
             return Ok(ToolEnd::Done(planned(&plan, warnings)));
         }
-        let output = self.run(plan, input, context).await?;
-        for (i, stat) in output.steps.iter().enumerate() {
-            tell(i + 1, stat, context);
-        }
+        let output = self.run(plan, input, loading, context).await?;
+        tell(&output.steps, context);
         for warning in &output.warnings {
             if !warnings.contains(warning) {
                 warnings.push(warning.clone());
@@ -277,13 +297,19 @@ fn brings_data(job: &Job) -> bool {
     job.data.is_some() || job.input_ref.is_some() || !job.context.previous_results.is_empty()
 }
 
-fn tell(number: usize, stat: &StepStat, context: &ToolContext<'_>) {
-    metrics::histogram!(names::PIPELINE_STEP_DURATION_SECONDS, "step" => stat.step).record(stat.duration_ms / 1000.0);
-    metrics::counter!(names::PIPELINE_ROWS_TOTAL, "step" => stat.step).increment(stat.rows_out as u64);
-    let event = Event::new(EventKind::StepFinished).with("step", stat.step).with("step_number", number);
-    (context.emit)(
-        event.with("rows_in", stat.rows_in).with("rows_out", stat.rows_out).with("duration_ms", stat.duration_ms),
-    );
+/// Counts the steps that were done, the first ones of a plan, and tells of each.
+fn tell(steps: &[StepStat], context: &ToolContext<'_>) {
+    for (i, stat) in steps.iter().enumerate() {
+        let seconds = stat.duration_ms / 1000.0;
+        metrics::histogram!(names::PIPELINE_STEP_DURATION_SECONDS, "step" => stat.step).record(seconds);
+        let rows = stat.rows_out.unwrap_or_default() as u64;
+        metrics::counter!(names::PIPELINE_ROWS_TOTAL, "step" => stat.step).increment(rows);
+        let event = Event::new(EventKind::StepFinished).with("step", stat.step).with("step_number", i + 1);
+        let counts = [("rows_in", stat.rows_in), ("rows_out", stat.rows_out)];
+        let known = counts.into_iter().filter_map(|(name, count)| Some((name, count?)));
+        let event = known.fold(event, |event, (name, count)| event.with(name, count));
+        (context.emit)(event.with("duration_ms", stat.duration_ms));
+    }
 }
 
 fn planned(plan: &Plan, warnings: Vec<String>) -> ToolOutput {

@@ -133,7 +133,8 @@ async fn run(runner: &Runner, queue: &SharedQueue, lease: &Lease, job: &Job, jou
         Err(error) => match again(runner, job, delivery, &error, left) {
             Some((after, end)) => {
                 note(journal, clock.put_back(after, false), &meter).await;
-                emit(Event::new(EventKind::Retry).with("error", error.code.as_str()).with("reason", error.message));
+                let event = Event::new(EventKind::Retry).with("error", error.code.as_str());
+                emit(event.with("reason", error.message).with("delay_ms", after.as_millis()));
                 return Some(end);
             }
             None => Err(error),

@@ -93,7 +93,7 @@ test("a job's page has prompt, intent, plan, waterfall, model calls, table and e
   assert.match(await page.locator("details", { hasText: "execute_pipeline" }).innerText(), /"step": "table_filter"/);
   const steps = page.locator("table.steps tbody tr");
   assert.deepEqual((await steps.allInnerTexts()).map((row) => row.split("\t").slice(0, 2)), [
-    ["table_filter", "4 → 3"], ["table_sort", "3 → 3"], ["top_k", "3 → 2"], ["table_select", "2 → 2"],
+    ["1 table_filter", "4 → 3"], ["2 table_sort", "3 → 3"], ["3 top_k", "3 → 2"], ["4 table_select", "2 → 2"],
   ]);
   const bars = await steps.locator("rect").evaluateAll((all) => all.map((bar) => [bar.x.baseVal.value, bar.width.baseVal.value]));
   bars.slice(1).forEach(([x], at) => assert.ok(x >= bars[at][0], "a step begins where the one before ended"));
@@ -102,13 +102,28 @@ test("a job's page has prompt, intent, plan, waterfall, model calls, table and e
   assert.deepEqual(await table.locator("th").allInnerTexts(), ["airline", "price"]);
   assert.deepEqual(await table.locator("td").allInnerTexts(), ["Nordlys", "98.5", "Aurora", "129.9"]);
   const calls = page.locator("h2:text('Model calls') + .scroll td");
-  assert.deepEqual(await calls.allInnerTexts(), ["turn:0", "gpt-4o-mini", "1280", "$0.000151"]);
+  const [step, model, outcome, took, ...paid] = await calls.allInnerTexts();
+  assert.deepEqual([step, model, outcome, ...paid], ["turn:0", "gpt-4o-mini", "ok", "1280", "$0.000151"]);
+  assert.match(took, /^\d+(\.\d)? m?s$/);
   const events = page.locator(".events li strong");
   await events.filter({ hasText: "completed" }).waitFor();
   const names = await events.allInnerTexts();
   for (const name of ["queued", "started", "intent", "plan", "step finished", "completed"]) assert.ok(names.includes(name), name);
+  const told = await page.locator(".events li").allInnerTexts();
+  assert.ok(told.every((line) => /^\d\d:\d\d:\d\d\.\d{3} [+-]\d+\.\d{3} s /.test(line)), told.join("\n"));
+  assert.ok(told.some((line) => /step table_filter · 4 → 3 rows · took [\d.]+ m?s/.test(line)), told.join("\n"));
   assert.equal((await fetch(rig.url + await page.getByRole("link", { name: "as JSON" }).getAttribute("href"))).status, 200);
   await page.finish();
+});
+
+test("lists are cards on a narrow screen, with nothing beside it", async () => {
+  for (const path of ["/ui/jobs?status=failed", "/ui/dead"]) {
+    const page = await rig.open(path, { viewport: { width: 390, height: 844 } });
+    const cards = await page.locator("table.cards tbody tr").evaluateAll((all) => all.map((card) => card.getBoundingClientRect().toJSON()));
+    assert.ok(cards.length > 0, path);
+    for (const card of cards) assert.ok(card.left >= 0 && card.right <= 390 && card.height < 400, `${path}: ${JSON.stringify(card)}`);
+    await page.finish();
+  }
 });
 
 test("many rows are cut, other results are a tree that opens and closes, words are words", async () => {
@@ -241,7 +256,6 @@ test("the playground runs a prompt and says what is wrong with one", async () =>
   rig.model.say("[try]", { calls: [["execute_pipeline", { pipeline: [{ step: "top_k", k: 1, by: "price" }] }]] });
   const page = await rig.open("/ui/playground");
   await page.getByLabel("Prompt").fill("the most expensive flight [try]");
-  await page.getByLabel("only show what would change").uncheck();
   await page.getByRole("button", { name: "Run" }).click();
   await page.locator("#outcome .state.completed").first().waitFor();
   assert.deepEqual(await texts(page, "#outcome table.rows td"), ["Aurora", "129.90"]);

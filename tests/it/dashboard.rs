@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_runner::{
     http::router,
-    job::{JobId, RawJson},
+    job::{Event, EventKind, JobId, RawJson},
     queue::{End, JobState, MemoryQueue, Queue},
     settings::Settings,
     store::MemoryStore,
@@ -162,6 +162,91 @@ async fn a_job_page_shows_what_was_understood_done_and_paid() {
 }
 
 #[tokio::test]
+async fn a_job_that_failed_shows_how_far_it_came() {
+    let desk = Desk::new();
+    let message = json!({"job_id": "f", "prompt": "top 5", "run_id": "run-7", "node_id": "node-3", "workflow_owner": "acme",
+        "workflow_tag": "tag-1", "data": [{"a": 1}], "input_ref": "artifact://a?token=abcdefgh"});
+    desk.queue.push(message.to_string().into_bytes()).unwrap();
+    let lease = desk.queue.claim(1).await.unwrap().pop().unwrap();
+    let step = |name: &str, number: usize, rows: usize| {
+        let event = Event::new(EventKind::StepFinished).with("step", name).with("step_number", number);
+        event.with("rows_in", rows).with("rows_out", rows).with("duration_ms", 20_000.5)
+    };
+    for event in [
+        Event::new(EventKind::Started),
+        step("literal", 1, 77),
+        Event::new(EventKind::ToolStarted).with("tool", "execute_pipeline"),
+        step("http_request", 1, 5),
+    ] {
+        desk.queue.emit(&job("f"), event);
+    }
+    let error = json!({"type": "handoff_failed", "message": "no", "retryable": true, "step": "aggregate",
+        "details": {"step_number": 2, "execution_id": "exec-1"}});
+    lease.finish(result(json!({"status": "failed", "error": error}))).await.unwrap();
+    let text = desk.text("/ui/jobs/f").await;
+    for shown in [
+        "1 http_request</td><td>5 → 5</td><td class=\"number\">20000.500 ms",
+        "2 aggregate <span class=\"state failed\">",
+        "run-7",
+        "node-3",
+        "acme",
+        "tag-1",
+        "Retryable",
+        "href=\"/ui/dead\"",
+        "href=\"/ui/handoffs/exec%2D1\"",
+        "<summary>The job</summary>",
+        "role=\"log\"",
+    ] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert!(!text.contains("77 → 77"), "of an earlier attempt: {text}");
+    assert!(!text.contains("abcdefgh"), "credentials are hidden: {text}");
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_approval_has_its_lane() {
+    let desk = Desk::new();
+    for (id, pending) in [
+        ("patch", json!({"operations": [], "diff": {}})),
+        ("call", json!({"kind": "tool_call", "tool": "mail", "arguments": {}, "step": "1"})),
+    ] {
+        desk.queue.push(json!({"job_id": id, "prompt": "p"}).to_string().into_bytes()).unwrap();
+        let lease = desk.queue.claim(1).await.unwrap().pop().unwrap();
+        let event = Event::new(EventKind::Approval);
+        lease.finish(End::Park { pending: RawJson::of(&pending), event }).await.unwrap();
+    }
+    for (lane, there, away) in [("patch", "patch", "call"), ("handoff", "call", "patch")] {
+        for status in ["", "&status=awaiting_approval"] {
+            let text = desk.text(&format!("/ui/jobs?lane={lane}{status}")).await;
+            assert!(text.contains(&format!("/ui/jobs/{there}\"")), "{lane}: {text}");
+            assert!(!text.contains(&format!("/ui/jobs/{away}\"")), "{lane}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_a_change_of_a_workflow_is_only_shown() {
+    let mut app = app(MemoryQueue::new(&quick()), Settings::default());
+    let run = app.run.clone();
+    app.run = Arc::new(move |mut job| {
+        job.prompt = Some(format!("dry: {}", job.dry_run).into());
+        run(job)
+    });
+    let pages = router(app);
+    for (form, said) in [
+        ("prompt=p&data=%5B%5D&dry_run=on", "dry: false"),
+        ("prompt=p&workflow=%7B%22nodes%22%3A%5B%5D%7D&dry_run=on", "dry: true"),
+        ("prompt=p&workflow=%7B%22nodes%22%3A%5B%5D%7D", "dry: false"),
+    ] {
+        let request = Request::post("/ui/playground")
+            .header(header::HOST, "127.0.0.1")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let page = send(&pages, request.body(Body::from(form)).unwrap()).await.text();
+        assert!(page.contains(said), "{form}: {page}");
+    }
+}
+
+#[tokio::test]
 async fn a_patch_is_drawn_before_and_after() {
     let desk = Desk::new();
     let workflow = json!({"nodes": [{"id": "a", "type": "http"}, {"id": "b", "type": "function"}], "edges": [{"from": "a", "to": "b"}]});
@@ -255,6 +340,8 @@ async fn a_sentence_is_tried_and_its_trail_shown() {
     let trail = page.split("href=\"/ui/handoffs/").nth(1).unwrap().split('"').next().unwrap();
     let timeline = desk.text(&format!("/ui/handoffs/{trail}")).await;
     assert!(timeline.contains("<strong>select</strong> data-analyst"), "{timeline}");
+    assert!(timeline.contains("<th scope=\"col\" class=\"number\">Needed</th>"), "{timeline}");
+    assert!(timeline.contains("<td>Data Analyst</td><td class=\"number\">"), "{timeline}");
     assert_eq!(desk.get("/ui/handoffs/nothing").await.status, StatusCode::NOT_FOUND);
 }
 
@@ -283,8 +370,11 @@ async fn a_token_is_traded_for_a_cookie_that_pages_take() {
             .header(header::COOKIE, pair)
             .body(Body::empty())
             .unwrap();
-        assert_eq!(send(&desk.pages, request).await.status, status, "{path}");
+        let answer = send(&desk.pages, request).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.text().contains("action=\"/ui/logout\""), path == "/", "{path}");
     }
+    assert!(!Desk::new().text("/").await.contains("/ui/logout"), "nobody signed in where there are no tokens");
     let elsewhere = desk.post("/ui/login", "token=s3cret&next=%2F%2Fevil.example").await;
     assert_eq!(elsewhere.headers[header::LOCATION], "/");
 }

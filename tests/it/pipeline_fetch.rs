@@ -1,5 +1,7 @@
 //! What a pipeline fetches: pages, what travels along, and what is said when it fails.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -166,4 +168,20 @@ async fn a_connection_that_breaks_may_be_tried_again_where_that_changes_nothing(
         assert_eq!(result["error"]["retryable"], retryable, "{method} {path}: {result}");
     }
     server.abort();
+}
+
+#[tokio::test]
+async fn what_a_fetch_took_is_the_time_of_its_step() {
+    const HELD: Duration = Duration::from_millis(40);
+    let site = Site::start(|_| {
+        std::thread::sleep(HELD);
+        end(&json!([{"n": 2}, {"n": 1}]))
+    })
+    .await;
+    let fetch = json!({"step": "http_request", "url": site.url("/")});
+    let joined = json!({"step": "join", "on": "n", "right": {"pipeline": [fetch]}});
+    let result = run(json!([fetch, joined, {"step": "table_sort", "field": "n"}]), &[&site]).await;
+    let steps = result["result"]["steps"].as_array().unwrap_or_else(|| panic!("{result}"));
+    let waited = |step: &Value| step["duration_ms"].as_f64().unwrap() >= HELD.as_secs_f64() * 1e3;
+    assert!(waited(&steps[0]) && waited(&steps[1]), "{result}");
 }

@@ -13,11 +13,20 @@ const HEIGHT: f64 = 120.0;
 /// Minutes in one column of the day's charts.
 const DAY_STEP: usize = 15;
 
+/// Times are counted in buckets, whose bounds are all that is known of them.
+const ESTIMATED: &str = "Estimated: jobs are counted by time, up to 1, 5, 20, 100, 250 and 500 ms, 1, 2.5, 10, 30 s and \
+                         2 min. A value lies between two of these, and the true one is at most the upper; above 2 min only that is known.";
+
 /// One chart.
 pub(super) struct Chart {
     pub(super) title: &'static str,
-    /// What the tallest point stands for.
+    /// What its values are, where they do not say so.
+    pub(super) unit: &'static str,
+    /// What is to be known of the values.
+    pub(super) note: &'static str,
+    /// What the tallest point stands for, and one of half its height.
     pub(super) top: String,
+    pub(super) middle: String,
     /// Labels of its first and last column.
     pub(super) from: String,
     pub(super) to: String,
@@ -63,21 +72,29 @@ fn of(minutes: &[Minute], step: usize) -> Vec<Chart> {
         Line { name, values: columns.iter().map(mean).collect() }
     };
     let dollars = Line { name: "US dollars", values: sums("micro_usd").values.iter().map(|sum| sum / 1e6).collect() };
+    let per = if step == 1 { "jobs a minute" } else { "jobs a quarter of an hour" };
+    let tokens = if step == 1 { "tokens a minute" } else { "tokens a quarter of an hour" };
+    let dollars_per = if step == 1 { "US dollars a minute" } else { "US dollars a quarter of an hour" };
     let whole = |value: f64| if value.fract() == 0.0 { count(value as u64) } else { format!("{value:.1}") };
     let ms = |value: f64| duration(value as u64);
     let usd = |value: f64| format!("${value:.4}");
     vec![
-        drawn("Throughput", vec![named(sums("completed"), "jobs completed")], &labels, whole),
-        drawn("Failures", vec![sums("cancelled"), sums("failed")], &labels, whole),
-        drawn("Queue", vec![average("waiting", "waiting"), average("running", "in_flight")], &labels, whole),
-        drawn(
-            "Time per job",
-            vec![percentile("half", 0.5), percentile("95 %", 0.95), percentile("99 %", 0.99)],
-            &labels,
-            ms,
-        ),
+        drawn("Throughput", per, vec![named(sums("completed"), "jobs completed")], &labels, whole),
+        drawn("Failures", per, vec![sums("cancelled"), sums("failed")], &labels, whole),
+        drawn("Queue", "jobs", vec![average("waiting", "waiting"), average("running", "in_flight")], &labels, whole),
+        Chart {
+            note: ESTIMATED,
+            ..drawn(
+                "Time per job",
+                "",
+                vec![percentile("half", 0.5), percentile("95 %", 0.95), percentile("99 %", 0.99)],
+                &labels,
+                ms,
+            )
+        },
         drawn(
             "Tokens",
+            tokens,
             vec![
                 named(sums("prompt_tokens"), "prompt"),
                 named(sums("completion_tokens"), "completion"),
@@ -86,7 +103,7 @@ fn of(minutes: &[Minute], step: usize) -> Vec<Chart> {
             &labels,
             whole,
         ),
-        drawn("Cost", vec![dollars], &labels, usd),
+        drawn("Cost", dollars_per, vec![dollars], &labels, usd),
     ]
 }
 
@@ -118,7 +135,13 @@ fn clock(column: &[Minute]) -> String {
     format!("{:02}:{:02}", minute / 60 % 24, minute % 60)
 }
 
-fn drawn(title: &'static str, lines: Vec<Line>, labels: &[String], text: impl Fn(f64) -> String) -> Chart {
+fn drawn(
+    title: &'static str,
+    unit: &'static str,
+    lines: Vec<Line>,
+    labels: &[String],
+    text: impl Fn(f64) -> String,
+) -> Chart {
     let top = lines.iter().flat_map(|line| &line.values).copied().fold(0.0, f64::max);
     let last = |line: &Line| format!("{} {}", line.name, text(line.values.last().copied().unwrap_or_default()));
     let latest: Vec<String> = lines.iter().map(last).collect();
@@ -130,7 +153,7 @@ fn drawn(title: &'static str, lines: Vec<Line>, labels: &[String], text: impl Fn
         |(line, class): (&Line, &'static str)| Drawn { name: line.name, points: points(&line.values, top), class };
     let drawn = lines.iter().zip(classes).map(draw).collect();
     let [from, to] = [labels.first(), labels.last()].map(|label| label.cloned().unwrap_or_default());
-    Chart { title, top: text(top), from, to, summary, lines: drawn, rows }
+    Chart { title, unit, note: "", top: text(top), middle: text(top / 2.0), from, to, summary, lines: drawn, rows }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are at most a hundred columns")]
@@ -166,6 +189,8 @@ mod tests {
         assert_eq!(charts[0].summary, "Throughput, UTC: latest jobs completed 2; at most 4");
         assert_eq!(charts[0].lines[0].points, "0.0,4.0 600.0,62.0");
         assert_eq!((charts[0].from.as_str(), charts[0].to.as_str()), ("01:01", "01:02"));
+        assert_eq!((charts[0].unit, charts[0].top.as_str(), charts[0].middle.as_str()), ("jobs a minute", "4", "2"));
+        assert!(charts.iter().all(|chart| (chart.title == "Time per job") == chart.note.contains("at most the upper")));
         assert_eq!(charts[1].rows[1], ("01:02".to_owned(), vec!["0".to_owned(), "1".to_owned()]));
         assert_eq!(of(&minutes, 15)[0].rows.len(), 1);
     }

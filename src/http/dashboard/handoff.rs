@@ -2,17 +2,35 @@
 
 use askama::Template;
 use axum::extract::State;
+use serde_json::Value;
 
 use super::{
     super::{App, access::Access, agents::entries, extract::PathText},
     graph::{Edge, Graph, Node, draw},
-    page::{Fault, Page, duration},
+    job::message,
+    overview::in_time,
+    page::{Fault, Page, duration, job_path},
     shown::pretty,
 };
-use crate::agents::{AgentSummary, TrailEntry, listing};
+use crate::{
+    agents::{AgentSummary, TrailEntry, listing},
+    job::JobId,
+};
 
 /// Nodes of the network: whoever was there comes first, then whom they could have handed over to.
 const NODES: usize = 40;
+
+/// Candidates of a route that are shown.
+const CANDIDATES: usize = 20;
+
+/// An agent that was looked at.
+struct Scored {
+    name: String,
+    score: String,
+    threshold: String,
+    /// Width of its bar.
+    width: String,
+}
 
 struct Entry {
     at: String,
@@ -22,6 +40,8 @@ struct Entry {
     why: Vec<String>,
     took: String,
     details: String,
+    /// Best first.
+    scores: Vec<Scored>,
 }
 
 #[derive(Template)]
@@ -29,6 +49,8 @@ struct Entry {
 struct Handoff {
     nav: &'static str,
     id: String,
+    /// Id, path and prompt of the job it belongs to, where that is still known.
+    job: Option<(String, String, String)>,
     entries: Vec<Entry>,
     graph: Option<Graph>,
 }
@@ -41,7 +63,43 @@ pub(super) async fn show(
 ) -> Result<Page<impl Template>, Fault> {
     let trail = entries(&app, &access, &id).await?;
     let agents = listing(&app.agents.registry.current()).agents;
-    Ok(Page(Handoff { nav: "agents", id, graph: way(&trail, &agents), entries: trail.iter().map(entry).collect() }))
+    let job = job(&app, &access, &id).await;
+    let (graph, entries) = (way(&trail, &agents), trail.iter().map(entry).collect());
+    Ok(Page(Handoff { nav: "agents", id, job, graph, entries }))
+}
+
+/// The job of an execution, as far as it is still known: a page about the trail is worth having without it.
+async fn job(app: &App, access: &Access, execution_id: &str) -> Option<(String, String, String)> {
+    let listed = app.agents.trails.executions(None).await.ok()?;
+    let execution = listed.into_iter().find(|execution| execution.execution_id == execution_id)?;
+    let id = JobId::parse(&execution.job_id).ok()?;
+    let view = in_time(app.queue.job(&id)).await.ok()??;
+    if !access.sees(view.owner.as_ref()) {
+        return None;
+    }
+    let job = message(app, &id, view.state).await;
+    let prompt = job.map(|job| job.prompt_text().to_owned()).unwrap_or_default();
+    Some((id.to_string(), job_path(id.as_str()), prompt))
+}
+
+/// The candidates among the facts of an entry, best first.
+fn scores(details: Option<&Value>) -> Vec<Scored> {
+    const WIDTH: f64 = 200.0;
+    let Some(candidates) = details.and_then(|details| details.get("candidates")?.as_array()) else { return Vec::new() };
+    let number = |one: &Value, name: &str| one.get(name).and_then(Value::as_f64);
+    let score = |one: &Value| number(one, "score").unwrap_or_default();
+    let mut sorted: Vec<&Value> = candidates.iter().collect();
+    sorted.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    let best = sorted.first().map_or(0.0, |one| score(one));
+    let scale = if best > 0.0 { WIDTH / best } else { 0.0 };
+    let text = |one: &Value, name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let scored = |one: &Value| Scored {
+        name: text(one, "name"),
+        score: format!("{:.3}", score(one)),
+        threshold: number(one, "threshold").map(|least| format!("{least:.3}")).unwrap_or_default(),
+        width: format!("{:.1}", (score(one) * scale).max(0.0)),
+    };
+    sorted.into_iter().take(CANDIDATES).map(scored).collect()
 }
 
 fn entry(entry: &TrailEntry) -> Entry {
@@ -57,6 +115,7 @@ fn entry(entry: &TrailEntry) -> Entry {
     say("forced:", entry.forced.filter(|forced| *forced).map(|_| "yes".to_owned()));
     say("tokens", entry.tokens.map(|tokens| tokens.total().to_string()));
     let kind = serde_json::to_value(entry.kind).ok();
+    let details = entry.details.as_ref().and_then(|raw| raw.to_value().ok());
     Entry {
         at: entry.timestamp.clone(),
         kind: kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned(),
@@ -64,12 +123,8 @@ fn entry(entry: &TrailEntry) -> Entry {
         facts: facts.join(" · "),
         why: [&entry.reason, &entry.reasoning].into_iter().flatten().cloned().collect(),
         took: duration(entry.duration_ms),
-        details: entry
-            .details
-            .as_ref()
-            .and_then(|raw| raw.to_value().ok())
-            .map(|value| pretty(&value))
-            .unwrap_or_default(),
+        scores: scores(details.as_ref()),
+        details: details.as_ref().map(pretty).unwrap_or_default(),
     }
 }
 

@@ -23,7 +23,7 @@ use axum::routing::{MethodRouter, get, post};
 use super::App;
 
 pub(super) use login::{is_open, sign_in_first, signed_in};
-pub(super) use page::told;
+pub(super) use page::{answer, told};
 
 /// Path patterns of the pages and what answers them.
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<App>)> {

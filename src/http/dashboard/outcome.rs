@@ -7,7 +7,11 @@ use super::{
     page::{count, duration, encoded},
     shown::{Shown, pretty, shown},
 };
-use crate::workflow::{Limits, Operation, Workflow, apply};
+use crate::{
+    job::EventKind,
+    queue::StoredEvent,
+    workflow::{Limits, Operation, Workflow, apply},
+};
 
 /// Width of the waterfall of steps, in units of its drawing.
 const WIDTH: f64 = 300.0;
@@ -15,7 +19,9 @@ const WIDTH: f64 = 300.0;
 /// A result document.
 pub(super) struct Outcome {
     pub(super) status: String,
-    pub(super) error: Option<(String, String)>,
+    pub(super) error: Option<Failure>,
+    /// Number and name of the pipeline's step that failed.
+    pub(super) failed_step: Option<(u64, String)>,
     /// What was understood, how sure, why, and by whom.
     pub(super) intent: Option<(String, String, String, String)>,
     /// Name and value.
@@ -32,6 +38,16 @@ pub(super) struct Outcome {
     pub(super) artifact: Option<String>,
 }
 
+/// Why it failed.
+pub(super) struct Failure {
+    pub(super) code: String,
+    pub(super) message: String,
+    /// Whether another attempt might help.
+    pub(super) retryable: bool,
+    /// Path of the trail of the handoff that failed.
+    pub(super) trail: Option<String>,
+}
+
 pub(super) struct ToolCall {
     pub(super) tool: String,
     pub(super) status: String,
@@ -42,6 +58,9 @@ pub(super) struct ToolCall {
 
 /// A step of a pipeline and its bar in the waterfall.
 pub(super) struct Step {
+    /// From 1.
+    pub(super) number: u64,
+    pub(super) failed: bool,
     pub(super) name: String,
     pub(super) rows: String,
     pub(super) took: String,
@@ -91,7 +110,11 @@ impl Outcome {
         let rows = result.map(|result| result.get("data").unwrap_or(result));
         Self {
             status: text(document, "/status"),
-            error: known("/error").map(|error| (text(error, "/type"), text(error, "/message"))),
+            error: known("/error").map(failure),
+            failed_step: known("/error").and_then(|error| {
+                let number = error.pointer("/details/step_number")?.as_u64()?;
+                Some((number, text(error, "/step")))
+            }),
             intent: known("/metadata/intent").map(|intent| {
                 let sure = intent.get("confidence").and_then(Value::as_f64).unwrap_or_default();
                 let percent = format!("{:.0} %", sure * 100.0);
@@ -113,6 +136,20 @@ impl Outcome {
             handoff,
         }
     }
+}
+
+fn failure(error: &Value) -> Failure {
+    let trail = text(error, "/details/execution_id");
+    Failure {
+        code: text(error, "/type"),
+        message: text(error, "/message"),
+        retryable: error.get("retryable").and_then(Value::as_bool).unwrap_or_default(),
+        trail: (!trail.is_empty()).then(|| trail_path(&trail)),
+    }
+}
+
+fn trail_path(execution_id: &str) -> String {
+    format!("/ui/handoffs/{}", encoded(execution_id))
 }
 
 fn artifact(reference: &str) -> String {
@@ -153,18 +190,41 @@ fn steps(steps: &[Value]) -> Vec<Step> {
     let whole: f64 = steps.iter().map(time).sum();
     let scale = if whole > 0.0 { WIDTH / whole } else { 0.0 };
     let mut from = 0.0;
-    let bar = |step: &Value| {
+    let rows = |step: &Value| match step.get("rows_out") {
+        Some(_) if step.get("rows_in").is_none() => format!("? → {}", text(step, "/rows_out")),
+        Some(_) => format!("{} → {}", text(step, "/rows_in"), text(step, "/rows_out")),
+        None => String::new(),
+    };
+    let bar = |(number, step): (u64, &Value)| {
         let (x, width) = (from * scale, (time(step) * scale).max(1.0));
         from += time(step);
         Step {
+            number,
+            failed: false,
             name: text(step, "/step"),
-            rows: format!("{} → {}", text(step, "/rows_in"), text(step, "/rows_out")),
+            rows: rows(step),
             took: format!("{:.3} ms", time(step)),
             x: format!("{x:.1}"),
             width: format!("{width:.1}"),
         }
     };
-    steps.iter().map(bar).collect()
+    (1..).zip(steps).map(bar).collect()
+}
+
+/// The steps of the last pipeline among the events of a job that failed, and the one that failed.
+pub(super) fn until_it_failed(events: &[StoredEvent], failed: Option<&(u64, String)>) -> Vec<Step> {
+    // An earlier attempt or plan may have come further.
+    let begun = |event: &StoredEvent| matches!(event.event.as_str(), "started" | "tool_started");
+    let last = events.iter().rposition(begun).map_or(events, |at| &events[at..]);
+    let done = last.iter().filter(|event| event.event == EventKind::StepFinished.as_str());
+    let done: Vec<Value> = done.filter_map(|event| event.data.to_value().ok()).collect();
+    let mut steps = steps(&done);
+    if let Some((number, name)) = failed {
+        let x = steps.last().map_or_else(|| "0.0".to_owned(), |_| format!("{WIDTH:.1}"));
+        let (rows, took, width) = (String::new(), String::new(), "1.0".to_owned());
+        steps.push(Step { number: *number, failed: true, name: name.clone(), rows, took, x, width });
+    }
+    steps
 }
 
 fn handoff(result: &Value) -> Option<Handoff> {
@@ -175,7 +235,7 @@ fn handoff(result: &Value) -> Option<Handoff> {
     let agent = ["/selected_agent/name", "/final_agent"].map(|at| text(result, at));
     let answer = ["/answer", "/result"].map(|at| text(result, at));
     Some(Handoff {
-        path: format!("/ui/handoffs/{}", encoded(&execution_id)),
+        path: trail_path(&execution_id),
         execution_id,
         agent: agent.into_iter().find(|name| !name.is_empty()).unwrap_or_default(),
         answer: answer.into_iter().find(|text| !text.is_empty()).unwrap_or_default(),

@@ -20,6 +20,21 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// What the templates know of the program.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+tokio::task_local! {
+    /// Whether the page that is made is for somebody who signed in, and so may sign out: every page shows it.
+    static SIGNED_IN: bool;
+}
+
+/// Answers a request of somebody who signed in, or did not.
+pub(in crate::http) async fn answer<T>(signed_in: bool, answer: impl Future<Output = T>) -> T {
+    SIGNED_IN.scope(signed_in, answer).await
+}
+
+/// Whether the page is for somebody who signed in.
+pub(super) fn is_signed_in() -> bool {
+    SIGNED_IN.try_with(|signed_in| *signed_in).unwrap_or_default()
+}
+
 /// A rendered page.
 pub(super) struct Page<T>(pub(super) T);
 

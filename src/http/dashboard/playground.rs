@@ -86,7 +86,8 @@ pub(super) async fn run(
 
 /// The job of a form; what is wrong with it in one sentence.
 fn job(page: &Playground, app: &App, access: &Access) -> Result<Job, String> {
-    let mut document = json!({ "prompt": page.prompt, "dry_run": page.dry_run });
+    // Only a change of a workflow lasts. A dry run of anything else would give a plan and no rows.
+    let mut document = json!({ "prompt": page.prompt, "dry_run": page.dry_run && !page.workflow.is_empty() });
     for (name, member, text) in [("the rows", "data", &page.data), ("the workflow", "current_workflow", &page.workflow)]
     {
         if !text.is_empty() {

@@ -16,6 +16,7 @@ use crate::{
         JobState, JobView, QueueError,
         closing::{Closing, Facts},
         stamp,
+        types::waits_in,
     },
 };
 
@@ -174,8 +175,9 @@ impl Core {
                 'R' => JobView { state: JobState::Running, ..view },
                 'A' => match read::<Option<Vec<u8>>>(answers.next())? {
                     Some(pending) => {
-                        let pending = Some(RawJson::from_trusted(pending));
-                        JobView { state: JobState::AwaitingApproval, pending, ..view }
+                        let pending = RawJson::from_trusted(pending);
+                        let lane = Some(waits_in(&pending).to_owned());
+                        JobView { state: JobState::AwaitingApproval, lane, pending: Some(pending), ..view }
                     }
                     None => view,
                 },

@@ -13,9 +13,22 @@ use crate::job::{JobError, Meter, RawJson, Spend};
 #[derive(Serialize, Deserialize)]
 pub(super) enum Line {
     /// A step that was done.
-    Step { step: String, value: RawJson, spend: Spend },
+    Step {
+        step: String,
+        value: RawJson,
+        spend: Spend,
+        /// How long it took, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        took_ms: Option<u64>,
+    },
     /// A step that failed: it is done again, but a replay fails with it.
-    Failed { step: String, error: JobError, spend: Spend },
+    Failed {
+        step: String,
+        error: JobError,
+        spend: Spend,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        took_ms: Option<u64>,
+    },
     /// A model is about to be asked for a step. Without a later line that says what was spent, its worker died over it.
     Asked { step: String },
     /// The job was put back: all its waits for limits together, and all of its time that is used, in milliseconds.
@@ -70,11 +83,11 @@ impl Recorded {
         let (mut spent, mut cut_off): (Option<&Spend>, u32) = (None, 0);
         for line in lines {
             let spend = match line {
-                Line::Step { step, value, spend } => {
+                Line::Step { step, value, spend, .. } => {
                     recorded.steps.entry(step.clone()).or_default().push_back(value.clone());
                     spend
                 }
-                Line::Failed { step, error, spend } => {
+                Line::Failed { step, error, spend, .. } => {
                     recorded.failures.insert(step.clone(), error.clone());
                     spend
                 }

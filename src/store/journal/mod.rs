@@ -54,6 +54,18 @@ pub struct Journal {
     recorded: Arc<Mutex<Option<Recorded>>>,
 }
 
+/// A step as it is told afterwards.
+pub struct Told {
+    /// Its name.
+    pub step: String,
+    /// What the job had spent when it ended.
+    pub spend: Spend,
+    /// How long it took, in milliseconds; unknown of what was given from outside.
+    pub took_ms: Option<u64>,
+    /// Why it failed, where it did.
+    pub error: Option<JobError>,
+}
+
 /// What is known of a step that was about to happen, from before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Before {
@@ -177,15 +189,18 @@ impl Journal {
         if asks {
             self.append(Line::Asked { step: step.to_owned() }).await?;
         }
-        match work.await {
+        let began = Instant::now();
+        let worked = work.await;
+        let (step, took_ms) = (step.to_owned(), Some(millis(began.elapsed())));
+        match worked {
             Ok(value) => {
-                let line = Line::Step { step: step.to_owned(), value: RawJson::of(&value), spend: meter.spend() };
+                let line = Line::Step { step, value: RawJson::of(&value), spend: meter.spend(), took_ms };
                 self.append(line).await?;
                 Ok(value)
             }
             Err(error) => {
                 if !error.deferred {
-                    let line = Line::Failed { step: step.to_owned(), error: error.clone(), spend: meter.spend() };
+                    let line = Line::Failed { step, error: error.clone(), spend: meter.spend(), took_ms };
                     self.append(line).await?;
                 }
                 Err(error)
@@ -250,10 +265,11 @@ impl Journal {
         }
     }
 
-    /// The steps on record, oldest first, each with what had been spent when it ended: for people who look at a job.
-    pub async fn story(&self) -> Result<Vec<(String, Spend)>, StoreError> {
+    /// The steps on record, oldest first: for people who look at a job.
+    pub async fn story(&self) -> Result<Vec<Told>, StoreError> {
         let step = |line: Line| match line {
-            Line::Step { step, spend, .. } | Line::Failed { step, spend, .. } => Some((step, spend)),
+            Line::Step { step, spend, took_ms, .. } => Some(Told { step, spend, took_ms, error: None }),
+            Line::Failed { step, spend, took_ms, error } => Some(Told { step, spend, took_ms, error: Some(error) }),
             Line::Asked { .. } | Line::Waited { .. } | Line::End => None,
         };
         Ok(lines::read(&self.store.list(&self.key).await?).into_iter().filter_map(step).collect())
@@ -278,7 +294,6 @@ impl Journal {
 
     /// Notes that the job is put back, with what it has used of its time and spent until it comes again.
     pub async fn put_back(&self, elapsed: Elapsed, meter: &Meter) -> Result<(), JobError> {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (ms, used_ms) = (millis(elapsed.waited), millis(elapsed.used));
         self.append(Line::Waited { ms, used_ms, spend: meter.spend() }).await
     }
@@ -344,7 +359,8 @@ impl Journal {
             return Ok(());
         }
         let value = RawJson::of(value);
-        self.append(Line::Step { step: step.to_owned(), value: value.clone(), spend: meter.spend() }).await?;
+        let line = Line::Step { step: step.to_owned(), value: value.clone(), spend: meter.spend(), took_ms: None };
+        self.append(line).await?;
         recorded.steps.entry(step.to_owned()).or_default().push_back(value);
         Ok(())
     }
@@ -393,6 +409,10 @@ impl Journal {
         let line = lines::written(line);
         self.lasting(|| self.store.append(&self.key, line.clone(), self.ttl)).await
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What a store that failed means for the job that needed it.

@@ -4,7 +4,10 @@ mod pass;
 mod sinks;
 mod table;
 
-use std::{cell::RefCell, time::Instant};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 pub(super) use pass::{Row, Sink};
 pub(super) use sinks::{Collect, Writer, members};
@@ -43,8 +46,7 @@ pub fn run(
     let warnings = RefCell::new(Vec::new());
     let mut cx =
         Cx { limits, control, fetched, warnings: &warnings, step: 0, name: "", stats: Vec::new(), outer: true };
-    let table = cx.steps(plan.steps(), table)?;
-    let left = table.into_left(&mut cx).map_err(|error| cx.placed(error))?;
+    let left = cx.steps(plan.steps(), table).and_then(|table| cx.left(table)).inspect_err(|_| cx.failed(plan))?;
     cx.finish(left.count());
     let steps = cx.stats.iter().map(Running::stat).collect();
     Ok(Output::new(left, steps, warnings.into_inner()))
@@ -81,6 +83,7 @@ pub(super) struct Cx<'c> {
     step: usize,
     name: &'static str,
     stats: Vec<Running>,
+    /// Whether this is the plan itself, not a pipeline within it.
     outer: bool,
 }
 
@@ -91,17 +94,11 @@ struct Running {
     rows_in: Option<usize>,
     rows_out: Option<usize>,
     duration_ms: f64,
-    told: bool,
 }
 
 impl Running {
     fn stat(&self) -> StepStat {
-        StepStat {
-            step: self.name,
-            rows_in: self.rows_in.unwrap_or(0),
-            rows_out: self.rows_out.unwrap_or(0),
-            duration_ms: self.duration_ms,
-        }
+        StepStat { step: self.name, rows_in: self.rows_in, rows_out: self.rows_out, duration_ms: self.duration_ms }
     }
 }
 
@@ -113,16 +110,30 @@ impl Cx<'_> {
             self.control.check().map_err(|error| self.placed(error))?;
             let started = Instant::now();
             let rows_in = if i == 0 { table.known_count() } else { self.stats[i - 1].rows_out };
-            self.stats.push(Running { name: step.name, rows_in, rows_out: None, duration_ms: 0.0, told: false });
+            self.stats.push(Running { name: step.name, rows_in, rows_out: None, duration_ms: self.waited_ms(i) });
             table = step.operation.run(table, self).map_err(|error| self.placed(error))?;
-            self.stats[i].duration_ms = started.elapsed().as_secs_f64() * 1e3;
+            self.stats[i].duration_ms += millis(started.elapsed());
             if let Some(count) = table.known_count() {
                 self.check_rows(count).map_err(|error| self.placed(error))?;
                 self.stats[i].rows_out.get_or_insert(count);
-                self.tell(i);
             }
         }
         Ok(table)
+    }
+
+    /// What the last step left, where it is written down only now.
+    fn left(&mut self, table: Table) -> Result<Left, TableError> {
+        let started = Instant::now();
+        let left = table.into_left(self).map_err(|error| self.placed(error))?;
+        if let Some(last) = self.stats.last_mut() {
+            last.duration_ms += millis(started.elapsed());
+        }
+        Ok(left)
+    }
+
+    /// How long was fetched for a step of the outer pipeline before the run.
+    fn waited_ms(&self, step: usize) -> f64 {
+        if self.outer { millis(self.fetched.time_of(step + 1)) } else { 0.0 }
     }
 
     /// Runs a pipeline within this one, on data of its own.
@@ -195,14 +206,12 @@ impl Cx<'_> {
         let first = table.filters.first().map_or(self.step, |pending| pending.step);
         if let Some(before) = first.checked_sub(1) {
             self.stats[before].rows_out.get_or_insert(counts.rows_in);
-            self.tell(before);
         }
         let mut rows = counts.rows_in;
         for (pending, passed) in table.filters.iter().zip(&counts.passed) {
             let running = &mut self.stats[pending.step];
             (running.rows_in, running.rows_out) = (Some(rows), Some(*passed));
             rows = *passed;
-            self.tell(pending.step);
         }
         self.stats[self.step].rows_in.get_or_insert(rows);
         let here = (self.step, self.name);
@@ -220,19 +229,19 @@ impl Cx<'_> {
             let running = &mut self.stats[i];
             running.rows_out.get_or_insert(row_count);
             running.rows_in = running.rows_in.or(before);
-            self.tell(i);
         }
     }
 
-    /// Tells the listener about a step once its rows are counted.
-    fn tell(&mut self, step: usize) {
-        let running = &mut self.stats[step];
-        if self.outer && !running.told && running.rows_out.is_some() {
-            running.told = true;
-            if let Some(listener) = self.control.on_step {
-                listener(&running.stat());
-            }
-        }
+    /// Tells the listener about the steps before the one that failed.
+    fn failed(&self, plan: &Plan) {
+        let Some(listener) = self.control.on_failure else { return };
+        let mut before = if plan.needs_input() { None } else { Some(0) };
+        let told = |running: &Running| {
+            let rows_in = running.rows_in.or(before);
+            before = running.rows_out;
+            StepStat { rows_in, ..running.stat() }
+        };
+        listener(self.stats.iter().take(self.step).map(told).collect());
     }
 
     /// The body or pages that a need asked for.
@@ -241,6 +250,10 @@ impl Cx<'_> {
             TableError::new(ErrorCode::Internal, format!("what need {need} asked for was never fetched"))
         })
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn too_many_rows(limits: &Limits) -> TableError {

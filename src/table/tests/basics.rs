@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 #[test]
@@ -204,7 +206,8 @@ fn a_source_of_its_own() {
     .unwrap();
     assert_eq!(output.data.as_str(), r#"[{"a":2}]"#);
     assert_eq!(output.row_count, 1);
-    let counts: Vec<_> = output.steps.iter().map(|stat| (stat.step, stat.rows_in, stat.rows_out)).collect();
+    let counts: Vec<_> =
+        output.steps.iter().map(|stat| (stat.step, stat.rows_in.unwrap(), stat.rows_out.unwrap())).collect();
     assert_eq!(counts, [("literal", 0, 2), ("top_k", 2, 1)]);
 }
 
@@ -222,8 +225,44 @@ fn an_http_request_is_a_need_and_its_body_becomes_rows() {
     inputs.add(0, json_body(r#"{"data":{"items":[{"a":0}]}}"#));
     let output = run(&plan, None, &inputs, &Limits::default(), &Control::default()).unwrap();
     assert_eq!(output.data.as_str(), r#"[{"a":0},{"a":1},{"a":2}]"#);
-    let counts: Vec<_> = output.steps.iter().map(|stat| (stat.step, stat.rows_in, stat.rows_out)).collect();
+    let counts: Vec<_> =
+        output.steps.iter().map(|stat| (stat.step, stat.rows_in.unwrap(), stat.rows_out.unwrap())).collect();
     assert_eq!(counts, [("http_request", 0, 3), ("table_sort", 3, 3)]);
+}
+
+#[test]
+fn what_was_waited_for_is_the_time_of_its_step() {
+    let steps = RawJson::from_trusted(
+        r#"[{"step":"http_request","url":"https://a.example/x"},
+            {"step":"join","on":"a","right":{"pipeline":[{"step":"http_request","url":"https://b.example/x"}]}},
+            {"step":"table_sort","field":"a"}]"#,
+    );
+    let plan = Plan::parse(&steps, &Limits::default()).unwrap();
+    let places: Vec<_> = plan.needs().iter().map(|need| (need.id, need.step_number)).collect();
+    assert_eq!(places, [(0, 1), (1, 2)]);
+    let mut inputs = Inputs::default();
+    for ((id, step), seconds) in places.into_iter().zip([10_000, 1000]) {
+        inputs.add(id, json_body(r#"[{"a":2},{"a":1}]"#));
+        inputs.took(step, Duration::from_secs(seconds));
+        inputs.took(step, Duration::from_secs(seconds));
+    }
+    let output = run(&plan, None, &inputs, &Limits::default(), &Control::default()).unwrap();
+    let thousands: Vec<_> = output.steps.iter().map(|stat| (stat.duration_ms / 1e6) as u32).collect();
+    assert_eq!(thousands, [20, 2, 0]);
+}
+
+#[test]
+fn what_was_done_before_a_step_failed_is_told() {
+    let steps = r#"[{"step":"literal","rows":[{"v":1e400},{"v":1}]},{"step":"top_k","k":1},
+                    {"step":"aggregate","aggregates":[{"op":"sum","field":"v","as":"s"}]},{"step":"top_k","k":1}]"#;
+    let plan = Plan::parse(&RawJson::from_trusted(steps), &Limits::default()).unwrap();
+    let done = parking_lot::Mutex::new(Vec::new());
+    let on_failure = |steps| *done.lock() = steps;
+    let control = Control { on_failure: Some(&on_failure), ..Control::default() };
+    let error = run(&plan, None, &Inputs::default(), &Limits::default(), &control).unwrap_err();
+    assert_eq!(error.step_number, Some(3), "{error}");
+    let done: Vec<_> = done.into_inner().iter().map(|stat| (stat.step, stat.rows_in, stat.rows_out)).collect();
+    assert_eq!(done, [("literal", Some(0), Some(2)), ("top_k", Some(2), Some(1))]);
 }
 
 #[test]
@@ -237,7 +276,7 @@ fn every_step_counts_its_rows() {
             {"step":"table_filter","condition":{"field":"a","op":">","value":9}}]"#,
     )
     .unwrap();
-    let counts: Vec<_> = output.steps.iter().map(|stat| (stat.rows_in, stat.rows_out)).collect();
+    let counts: Vec<_> = output.steps.iter().map(|stat| (stat.rows_in.unwrap(), stat.rows_out.unwrap())).collect();
     assert_eq!(counts, [(4, 3), (3, 2), (2, 2), (2, 1), (1, 0)]);
     assert_eq!(output.row_count, 0);
 }

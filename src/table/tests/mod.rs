@@ -31,7 +31,7 @@ pub(super) fn pipeline_with(
     let (alone, shared) = (run_on(1), run_on(4));
     // However many threads take part, the outcome is the same.
     let outcome = |result: &Result<Output, TableError>| {
-        let counts = |stat: &StepStat| (stat.step, stat.rows_in, stat.rows_out);
+        let counts = |stat: &StepStat| (stat.step, stat.rows_in.unwrap(), stat.rows_out.unwrap());
         result.clone().map(|output| {
             let counts: Vec<_> = output.steps.iter().map(counts).collect();
             (output.data.as_str().to_owned(), output.row_count, counts, output.warnings)

@@ -3,7 +3,7 @@
 use super::State;
 use crate::{
     job::JobId,
-    queue::{Cursor, DeadLetter, JobFilter, JobPlace, JobView, Page, stamp},
+    queue::{Cursor, DeadLetter, JobFilter, JobPlace, JobView, Page, stamp, types::waits_in},
 };
 
 impl State {
@@ -12,10 +12,11 @@ impl State {
             return Some(closing.view(job_id, with_result));
         }
         let live = self.live.get(job_id)?;
+        let pending = self.parked.get(job_id).map(|(_, pending)| pending.clone());
         Some(JobView {
             job_id: job_id.clone(),
             state: live.state,
-            lane: None,
+            lane: pending.as_ref().map(|pending| waits_in(pending).to_owned()),
             attempts: live.attempts,
             created_at: Some(stamp::of(live.created)),
             due_at: live.due.map(stamp::of),
@@ -23,7 +24,7 @@ impl State {
             completed_at: None,
             result: None,
             error: None,
-            pending: self.parked.get(job_id).map(|(_, pending)| pending.clone()),
+            pending,
             owner: live.owner.clone(),
         })
     }

@@ -25,7 +25,8 @@ impl DeadLetter {
             error: error.clone(),
             attempts: delivery.attempt,
             crashes: delivery.crashes,
-            failed_at: stamp::now(),
+            // No two letters are alike, even of the same message.
+            failed_at: stamp::precisely_now(),
         }
     }
 

@@ -37,15 +37,19 @@ pub(super) async fn page(
     let from = filter.from.as_ref();
     let mut walk = Walk::begin(letters, filter).await?;
     let (mut found, mut rest, mut looked) = (Vec::new(), None, 0);
+    // Of somebody's letters, so many of that one's are left out.
+    let mut skip = if filter.owner.is_some() && from.is_none() { filter.skip } else { 0 };
     while looked < MOST {
-        let missing = (filter.limit + 1).saturating_sub(found.len());
+        let missing = filter.limit.saturating_add(1).saturating_sub(found.len());
         let count = if filter.owner.is_some() { missing.max(SOME) } else { missing };
         let Some(batch) = walk.next(count).await? else { break };
         looked += count;
         for (place, letter) in batch {
             rest = Some(place.clone());
-            if filter.owner.is_none() || letter.owner() == filter.owner {
-                found.push((place, letter));
+            match filter.owner.is_none() || letter.owner() == filter.owner {
+                true if skip > 0 => skip -= 1,
+                true => found.push((place, letter)),
+                false => {}
             }
         }
         if found.len() > filter.limit {
@@ -77,7 +81,7 @@ impl<'a> Walk<'a> {
             }
             return Ok(walk);
         }
-        let mut skip = filter.skip;
+        let mut skip = if filter.owner.is_some() { 0 } else { filter.skip };
         for list in 0..letters.lists() {
             let length = letters.length(list).await?;
             if skip < length {
@@ -107,7 +111,7 @@ impl<'a> Walk<'a> {
             return if self.turn().await? { Ok(Some(Vec::new())) } else { Ok(None) };
         };
         let (most, least) = match self.newer {
-            true => (next + count - 1, next),
+            true => (next.saturating_add(count - 1), next),
             false => (next, (next + 1).saturating_sub(count)),
         };
         let mut batch = self.letters.slice(self.list, most, least).await?;
@@ -255,6 +259,7 @@ mod tests {
         let (words, older, newer) = read(&two_lists(), of(older, 2)).await;
         assert_eq!((words.as_str(), older), ("B", None));
         assert_eq!(read(&two_lists(), of(newer, 2)).await.0, "FD");
+        assert_eq!(read(&two_lists(), LetterFilter { skip: 1, ..of(None, 2) }).await.0, "DB");
         let far = |newer| Cursor { place: LetterPlace { list: 9, older: 9, letter_id: "x".into() }, newer };
         assert_eq!(read(&two_lists(), at(Some(far(false)), 2)).await.0, "");
         assert_eq!(read(&two_lists(), at(Some(far(true)), 2)).await.0, "Ba", "before the end of all");

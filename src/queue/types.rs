@@ -399,7 +399,7 @@ pub struct LetterFilter {
     pub owner: Option<Owner>,
     /// From here on; nothing: from the latest on.
     pub from: Option<Cursor<LetterPlace>>,
-    /// So many of the latest are left out, where there is no place to begin at.
+    /// So many of the latest that are wanted are left out, where there is no place to begin at.
     pub skip: usize,
     /// At most so many.
     pub limit: usize,

@@ -206,8 +206,7 @@ async fn people_deal_with_letters_that_belong_to_no_job_on_any_page() {
     let led = desk.form("/ui/dead", &format!("action=retry&id={}&id={}", chosen[1], chosen[2])).await;
     assert_eq!(led, "/ui/dead?retried=2");
     assert_eq!(desk.queue.stats().await.unwrap().dead, 100);
-    let mut back: Vec<_> =
-        desk.queue.claim(9).await.unwrap().into_iter().map(|lease| lease.delivery.raw.clone()).collect();
+    let mut back: Vec<_> = desk.queue.claim(9).await.unwrap().into_iter().map(|lease| lease.delivery.raw).collect();
     back.sort();
     assert_eq!(back, ["no json 0", "no json 1"]);
     let newer = desk.get(&link(&page, "prev").unwrap()).await;

@@ -128,7 +128,5 @@ pub(super) async fn act(
     }
     tracing::info!(letters, discard, "dead letters were dealt with on the dashboard");
     let (what, letters) = (if discard { "discarded" } else { "retried" }, letters.to_string());
-    let page = Query::parse(&[]).with(&[], form.get("cursor").filter(|at| !at.is_empty()).map(|at| ("cursor", at)));
-    let joint = if page.is_empty() { "" } else { "&" };
-    Ok(back_to(&format!("/ui/dead?{page}{joint}{what}={letters}")))
+    Ok(back_to(&format!("/ui/dead?{}", form.with(&["action", "id"], Some((what, &letters))))))
 }

@@ -183,7 +183,7 @@ pub(super) fn handoff_is_whole(job: &Job) -> Result<(), FieldError> {
     match asked.mode() {
         HandoffMode::Route => Ok(()),
         HandoffMode::Pool if asked.pool.is_none() => {
-            Err("handoff.pool is missing: name the pool that one of shall answer".into())
+            Err("handoff.pool is missing: name the pool whose agents shall answer".into())
         }
         // In a session that goes on the agent that holds it begins.
         HandoffMode::Network if asked.agent.is_none() && job.context.session_id.is_none() => {

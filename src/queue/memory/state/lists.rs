@@ -49,7 +49,7 @@ impl State {
 
     /// The dead letters with `most` down to `least` older ones, latest first.
     pub(in crate::queue::memory) fn slice(&self, most: usize, least: usize) -> Vec<(usize, DeadLetter)> {
-        let slice = self.dead.iter().enumerate().skip(least).take((most + 1).saturating_sub(least));
+        let slice = self.dead.iter().enumerate().skip(least).take(most.saturating_add(1).saturating_sub(least));
         let mut slice: Vec<_> = slice.map(|(older, letter)| (older, letter.clone())).collect();
         slice.reverse();
         slice

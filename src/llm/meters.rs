@@ -1,6 +1,6 @@
 //! The metrics of this room. Labels are configured names: never a job, a prompt or an address.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Circuit, route::Leg};
 use crate::{
@@ -8,9 +8,40 @@ use crate::{
     telemetry::names,
 };
 
+/// A request on its way. Dropped before its end, it is one that its job gave up: cancelled, or out of time.
+pub(super) struct Underway<'a> {
+    leg: Leg<'a>,
+    started: Instant,
+    deadline: Instant,
+    open: bool,
+}
+
+impl<'a> Underway<'a> {
+    /// It goes out now, for a job whose time ends at `deadline`.
+    pub(super) fn begin(leg: Leg<'a>, deadline: Instant) -> Self {
+        Self { leg, started: Instant::now(), deadline, open: true }
+    }
+
+    /// It has ended, with what it failed with.
+    pub(super) fn end(mut self, error: Option<ErrorCode>) {
+        self.open = false;
+        request(self.leg, error, self.started.elapsed());
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            let late = Instant::now() >= self.deadline;
+            let why = if late { ErrorCode::Timeout } else { ErrorCode::Cancelled };
+            request(self.leg, Some(why), self.started.elapsed());
+        }
+    }
+}
+
 /// One request: what it failed with, and how long it took. Twice: under our own name, and under the one that the
 /// conventions for generative AI have.
-pub(super) fn request(leg: Leg<'_>, error: Option<ErrorCode>, took: Duration) {
+fn request(leg: Leg<'_>, error: Option<ErrorCode>, took: Duration) {
     let model = || leg.model.to_owned();
     let outcome = error.map_or("ok", ErrorCode::as_str);
     metrics::counter!(names::LLM_REQUESTS_TOTAL, "model" => model(), "outcome" => outcome).increment(1);
@@ -44,7 +75,6 @@ pub(super) fn cost(leg: Leg<'_>, tokens: Tokens, dollars: f64) {
             .record(count as f64);
         }
     }
-    // Counters here count whole numbers; dollars need a gauge that only grows.
     metrics::gauge!(names::LLM_COST_USD_TOTAL, "model" => model.to_owned()).increment(dollars);
 }
 

@@ -211,9 +211,9 @@ impl OpenAi {
             mends: request.mends,
             bounds: self.bounds,
         };
-        let started = Instant::now();
+        let underway = meters::Underway::begin(leg, context.deadline);
         let answer = exchange.run(context, heard).await;
-        meters::request(leg, answer.as_ref().err().map(Fault::code), started.elapsed());
+        underway.end(answer.as_ref().err().map(Fault::code));
         answer
     }
 

@@ -42,7 +42,7 @@ pub const LLM_REQUESTS_TOTAL: &str = "agent_runner_llm_requests_total";
 pub const LLM_DURATION_SECONDS: &str = "agent_runner_llm_duration_seconds";
 /// Tokens. Labels `model`, `kind`: `prompt`, `completion`, `cached`.
 pub const LLM_TOKENS_TOTAL: &str = "agent_runner_llm_tokens_total";
-/// Dollars by the price table; a gauge that only grows, since cents are not whole. Label `model`.
+/// Dollars by the price table. Label `model`.
 pub const LLM_COST_USD_TOTAL: &str = "agent_runner_llm_cost_usd_total";
 /// One request to a model, under the name of OpenTelemetry's conventions for generative AI.
 pub const GEN_AI_OPERATION_DURATION: &str = "gen_ai_client_operation_duration_seconds";
@@ -64,7 +64,7 @@ pub const ESCALATIONS_TOTAL: &str = "agent_runner_escalations_total";
 pub const TIERS_RESOLVED_TOTAL: &str = "agent_runner_tiers_resolved_total";
 /// How complex a tier judged its tasks, 0 to 1. Label `tier`.
 pub const TIER_COMPLEXITY: &str = "agent_runner_tier_complexity_ratio";
-/// Dollars that a tier cost; a gauge that only grows. Label `tier`.
+/// Dollars that a tier cost. Label `tier`.
 pub const TIER_COST_USD_TOTAL: &str = "agent_runner_tier_cost_usd_total";
 /// Tool calls. Labels `tool`, `outcome`: `ok`, `error`, `refused`, `skipped`.
 pub const TOOL_CALLS_TOTAL: &str = "agent_runner_tool_calls_total";
@@ -78,6 +78,9 @@ pub const BUILD_INFO: &str = "agent_runner_build_info";
 pub enum Kind {
     /// Only grows.
     Counter,
+    /// Only grows, by parts of a dollar. Counters of the `metrics` macros count whole numbers, so it is written as a
+    /// gauge, and shown as the counter that it is.
+    Dollars,
     /// Goes up and down.
     Gauge,
     /// Observations in buckets with these upper bounds.
@@ -167,7 +170,7 @@ pub const ALL: &[Metric] = &[
     metric(LLM_REQUESTS_TOTAL, Kind::Counter, "requests sent to a model"),
     metric(LLM_DURATION_SECONDS, Kind::Histogram(Buckets::Long), "one request to a model"),
     metric(LLM_TOKENS_TOTAL, Kind::Counter, "tokens of model calls by kind"),
-    metric(LLM_COST_USD_TOTAL, Kind::Gauge, "dollars spent on model calls since the start"),
+    metric(LLM_COST_USD_TOTAL, Kind::Dollars, "dollars spent on model calls"),
     metric(GEN_AI_OPERATION_DURATION, Kind::Histogram(Buckets::GenAiSeconds), "one request to a model"),
     metric(GEN_AI_TOKEN_USAGE, Kind::Histogram(Buckets::GenAiTokens), "tokens of one request"),
     metric(PROMOTIONS_TOTAL, Kind::Counter, "plans taken from promoted tools, and new tools"),
@@ -178,7 +181,7 @@ pub const ALL: &[Metric] = &[
     metric(ESCALATIONS_TOTAL, Kind::Counter, "escalations by the tier that was left"),
     metric(TIERS_RESOLVED_TOTAL, Kind::Counter, "executions by the tier that resolved them"),
     metric(TIER_COMPLEXITY, Kind::Histogram(Buckets::Share), "how complex a tier judged its tasks, 0 to 1"),
-    metric(TIER_COST_USD_TOTAL, Kind::Gauge, "dollars spent by tier since the start"),
+    metric(TIER_COST_USD_TOTAL, Kind::Dollars, "dollars spent by tier"),
     metric(TOOL_CALLS_TOTAL, Kind::Counter, "tool calls"),
     metric(HTTP_REQUESTS_TOTAL, Kind::Counter, "HTTP requests answered"),
     metric(RECORDS_TOTAL, Kind::Counter, "records of ended jobs for PostgreSQL, by outcome"),

@@ -23,7 +23,15 @@ impl Metrics {
     /// All metrics in the Prometheus text format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        let mut text = self.0.render();
+        for metric in names::ALL.iter().filter(|metric| metric.kind == Kind::Dollars) {
+            // A line break in a label is escaped: this can only be the line that says the kind.
+            let kept = format!("# TYPE {} gauge\n", metric.name);
+            if let Some(at) = text.find(&kept) {
+                text.replace_range(at..at + kept.len(), &format!("# TYPE {} counter\n", metric.name));
+            }
+        }
+        text
     }
 
     /// Folds observations into their buckets. A scrape does it too; where nobody scrapes, someone has to call
@@ -57,7 +65,7 @@ fn builder() -> PrometheusBuilder {
         Kind::Histogram(buckets) => builder
             .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets.bounds())
             .expect("bounds are not empty"),
-        Kind::Counter | Kind::Gauge => builder,
+        Kind::Counter | Kind::Gauge | Kind::Dollars => builder,
     })
 }
 
@@ -65,7 +73,7 @@ fn describe() {
     for metric in names::ALL {
         match metric.kind {
             Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
-            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Gauge | Kind::Dollars => metrics::describe_gauge!(metric.name, metric.help),
             Kind::Histogram(_) => metrics::describe_histogram!(metric.name, metric.help),
         }
     }

@@ -102,7 +102,7 @@ fn every_metric_has_the_prefix_the_suffix_of_its_kind_and_a_page_in_the_manual()
         let foreign = metric.name.starts_with("gen_ai_");
         assert!(foreign || metric.name.starts_with("agent_runner_"), "{}", metric.name);
         match metric.kind {
-            Kind::Counter => assert!(metric.name.ends_with("_total"), "{}", metric.name),
+            Kind::Counter | Kind::Dollars => assert!(metric.name.ends_with("_total"), "{}", metric.name),
             Kind::Histogram(buckets) => {
                 let unit = if buckets == names::Buckets::Share { "_ratio" } else { "_seconds" };
                 assert!(foreign || metric.name.ends_with(unit), "{}", metric.name);
@@ -113,4 +113,18 @@ fn every_metric_has_the_prefix_the_suffix_of_its_kind_and_a_page_in_the_manual()
         let short = metric.name.trim_start_matches("agent_runner_");
         assert!(manual.contains(&format!("`{short}")), "docs/metrics.md says nothing about {short}");
     }
+}
+
+#[test]
+fn dollars_are_shown_as_counters_and_keep_their_parts() {
+    let shown = install();
+    metrics::gauge!(names::LLM_COST_USD_TOTAL, "model" => "# TYPE agent_runner_llm_cost_usd_total gauge")
+        .increment(0.000_25);
+    metrics::gauge!(names::LLM_COST_USD_TOTAL, "model" => "one").increment(0.5);
+    metrics::gauge!(names::LLM_COST_USD_TOTAL, "model" => "one").increment(0.000_000_25);
+    let text = shown.render();
+    let kinds: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("# TYPE agent_runner_llm_cost_usd_total ")).collect();
+    assert_eq!(kinds, ["# TYPE agent_runner_llm_cost_usd_total counter"]);
+    assert!(text.contains("agent_runner_llm_cost_usd_total{model=\"one\"} 0.50000025\n"), "{text}");
 }

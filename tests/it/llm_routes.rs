@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     llm::{KEY, Outcome, call, call_with, request, settings},
-    model::{ModelServer, Reply},
+    model::{Gate, ModelServer, Reply},
 };
 
 /// Settings for `first` (model `a`) and then `second` (model `b`, with a key of its own).
@@ -290,6 +290,43 @@ async fn the_metrics_tell_what_was_sent() {
         &format!(r#"agent_runner_circuit_state{{target="llm:{}"}} 0"#, server.address()),
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_its_job_gave_up_is_counted_once_with_the_reason() {
+    for (end, outcome) in [("cancelled", "cancelled"), ("dropped", "cancelled"), ("late", "timeout")] {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let gate = Gate::new();
+        let server = ModelServer::start([Reply::text("late").gate_at(0, &gate)]);
+        let client = OpenAi::new(&settings(&server)).unwrap();
+        let (meter, cancel) = (Meter::default(), CancellationToken::new());
+        let deadline = Instant::now() + Duration::from_secs(if end == "late" { 2 } else { 60 });
+        let context = CallContext { meter: &meter, deadline, cancel: &cancel, on_text: None };
+        let request = request();
+        let mut call = Box::pin(client.chat(&request, &context));
+        tokio::select! {
+            _ = &mut call => panic!("the call should not have ended"),
+            () = gate.reached() => {}
+        }
+        match end {
+            // As when the attempt around it is told to stop first.
+            "dropped" => drop(call),
+            _ => {
+                if end == "cancelled" {
+                    cancel.cancel();
+                }
+                call.await.unwrap_err();
+            }
+        }
+        let text = handle.render();
+        let counted: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("agent_runner_llm_requests_total{")).collect();
+        let wanted = format!(r#"agent_runner_llm_requests_total{{model="gpt-4o-mini",outcome="{outcome}"}} 1"#);
+        assert_eq!(counted, [wanted], "{end}");
+        server.client_left().await;
     }
 }
 

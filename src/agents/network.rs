@@ -50,8 +50,7 @@ pub fn entry(stage: &Stage<'_>, named: Option<&str>, held: Option<&str>) -> Resu
         return Ok(id.to_owned());
     }
     let Some(id) = named else {
-        let message = "handoff.agent is missing: name the agent that a network begins with";
-        return Err(JobError::new(ErrorCode::InvalidJob, message));
+        return Err(JobError::new(ErrorCode::InvalidJob, crate::job::Handoff::NO_AGENT));
     };
     if registry.agent(id).is_none() && !registry.pools.contains_key(id) {
         return Err(JobError { code: ErrorCode::InvalidJob, ..unknown(id, registry) });

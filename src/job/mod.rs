@@ -20,7 +20,7 @@ pub use budget::{Ask, Bill, Budget, Grant, Meter, Spend, Tokens};
 pub use envelope::{Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority, Token};
 pub use error::{ErrorCode, JobError, Rejected};
 pub use event::{Event, EventKind};
-pub use handoff::Handoff;
+pub use handoff::{Handoff, HandoffMode};
 pub use id::JobId;
 pub use mask::mask_secrets;
 pub use outcome::{

@@ -28,7 +28,7 @@ pub use tags::{TagSource, TagStep};
 use super::registry::{Agent, Registry, ToolRef};
 use crate::{
     embed::{Collection, Embedder, Fitted, Profile, Question},
-    job::{ErrorCode, JobError},
+    job::{ErrorCode, Handoff, JobError},
     llm::{CallContext, ChatModel, ChatRequest},
     settings::Settings,
     store::Journal,
@@ -155,10 +155,8 @@ impl Router {
         context: &CallContext<'_>,
         record: Option<&Journal>,
     ) -> Result<Decision, JobError> {
-        if let Some(threshold) = request.threshold.filter(|t| !(-1.0..=1.0).contains(t)) {
-            let message = format!("the threshold must lie between -1 and 1, found {threshold}");
-            return Err(JobError::new(ErrorCode::InvalidJob, message));
-        }
+        let threshold = request.threshold.map_or(Ok(()), Handoff::check_threshold);
+        threshold.map_err(|message| JobError::new(ErrorCode::InvalidJob, message))?;
         let key = key(prompt, request);
         if let Some(mut known) = self.memory.get(&registry.hash, &key) {
             known.record.execution_id = execution_id();

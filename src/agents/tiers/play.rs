@@ -22,9 +22,6 @@ use crate::{
     llm::{CallContext, ChatReply},
 };
 
-/// Most tiers that a request may ask for.
-const MAX_TIERS: u32 = 100;
-
 /// The `result` of tiers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are the protocol's; docs/agents.md explains each")]
@@ -49,9 +46,7 @@ pub struct TiersResult {
 pub fn ladder(registry: &Registry, asked: &Handoff, num_tiers: u32) -> Result<Vec<Tier>, JobError> {
     let invalid = |message: String| JobError::new(ErrorCode::InvalidJob, message);
     let number = asked.num_tiers.unwrap_or(num_tiers);
-    if !(1..=MAX_TIERS).contains(&number) {
-        return Err(invalid(format!("handoff.num_tiers must be from 1 to {MAX_TIERS}, found {number}")));
-    }
+    Handoff::check_num_tiers(number).map_err(invalid)?;
     let set = match asked.tiers.as_deref() {
         Some(name) => Some(registry.tiers.get(name).ok_or_else(|| {
             let known: Vec<&str> = registry.tiers.keys().map(String::as_str).collect();

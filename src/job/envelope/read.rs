@@ -8,7 +8,7 @@ use super::{
     Context, Job, JobLimits, LaneChoice, PatchTarget, PreviousResult, Priority,
     fields::{AtMost, FieldError, Fields, shorten},
 };
-use crate::job::{Budget, ErrorCode, Handoff, JobError, JobId, Rejected, in_plain_words};
+use crate::job::{Budget, ErrorCode, Handoff, HandoffMode, JobError, JobId, Rejected, in_plain_words};
 
 /// Longest time limit a job may ask for: a week.
 const MAX_TIMEOUT_SECS: f64 = 7.0 * 86_400.0;
@@ -114,6 +114,7 @@ fn body(fields: &Fields<'_>, message: &Bytes, limits: &JobLimits, job_id: JobId)
         traceparent: name(fields, "traceparent")?,
     };
     something_to_do(&job)?;
+    handoff_is_whole(&job)?;
     Ok(job)
 }
 
@@ -150,18 +151,47 @@ fn prompt(fields: &Fields<'_>, limits: &JobLimits) -> Result<Option<String>, Fie
     Ok(None)
 }
 
-/// The handoff block: names as short as others, and words for the tiers no longer than a prompt.
+/// The handoff block: a mode that there is, names as short as others, words for the tiers no longer than a prompt, and
+/// numbers that mean something.
 pub(super) fn handoff(fields: &Fields<'_>, limits: &JobLimits) -> Result<Option<Handoff>, FieldError> {
+    let Some(members) = fields.object("handoff")? else { return Ok(None) };
+    let modes = HandoffMode::ALL.map(HandoffMode::as_str);
+    if let Some(other) = members.text("mode")?.filter(|mode| !modes.contains(&mode.as_str())) {
+        return Err(format!("`handoff.mode` must be route, tiers, network or pool, found {:?}", shorten(&other)));
+    }
     let Some(handoff) = fields.read::<Handoff>("handoff", "an object with a mode")? else { return Ok(None) };
-    let Handoff { mode, agent, tiers, pool, capability, .. } = &handoff;
-    for (key, text) in [("mode", mode), ("agent", agent), ("tiers", tiers), ("pool", pool), ("capability", capability)]
-    {
+    let Handoff { agent, tiers, pool, capability, .. } = &handoff;
+    for (key, text) in [("agent", agent), ("tiers", tiers), ("pool", pool), ("capability", capability)] {
         if let Some(text) = text.as_deref().filter(|text| text.len() > MAX_NAME_BYTES) {
             return Err(format!("`handoff.{key}` has {} bytes, at most {MAX_NAME_BYTES} are taken", text.len()));
         }
     }
     bounded("handoff.context", handoff.context.as_deref().unwrap_or_default(), limits)?;
+    handoff.threshold.map_or(Ok(()), Handoff::check_threshold)?;
+    handoff.num_tiers.map_or(Ok(()), Handoff::check_num_tiers)?;
     Ok(Some(handoff))
+}
+
+/// What a handoff that will run lacks, as far as that shows before the agents are looked at.
+pub(super) fn handoff_is_whole(job: &Job) -> Result<(), FieldError> {
+    let runs = match job.lane {
+        LaneChoice::Auto => job.patch_spec.is_none(),
+        choice => choice == LaneChoice::Handoff,
+    };
+    let Some(asked) = job.handoff.as_ref().filter(|_| runs) else { return Ok(()) };
+    let is_dry = asked.dry_run || job.dry_run;
+    match asked.mode() {
+        HandoffMode::Route => Ok(()),
+        HandoffMode::Pool if asked.pool.is_none() => {
+            Err("handoff.pool is missing: name the pool whose agents shall answer".into())
+        }
+        // In a session that goes on the agent that holds it begins.
+        HandoffMode::Network if asked.agent.is_none() && job.context.session_id.is_none() => {
+            Err(Handoff::NO_AGENT.into())
+        }
+        _ if !is_dry && job.prompt.is_none() => Err("`prompt` is missing: say what the agents shall do".into()),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a prompt that is too long.

@@ -53,12 +53,41 @@ fn who_can_be_answered_is_answered_and_who_cannot_is_not() {
         (r#"{"job_id":"a","prompt":"x","context":{"previous_results":{}}}"#, true, "invalid_job", "previous_results"),
         (r#"{"job_id":"a","prompt":"x","budget":{"max_cost_usd":-1}}"#, true, "invalid_job", "max_cost_usd"),
         (r#"{"job_id":"a","handoff":"route"}"#, true, "invalid_job", "`handoff`"),
+        (r#"{"job_id":"a","prompt":"x","handoff":{"mode":"swarm"}}"#, true, "invalid_job", "found \"swarm\""),
+        (r#"{"job_id":"a","prompt":"x","handoff":{"mode":7}}"#, true, "invalid_job", "`mode` must be text"),
+        (r#"{"job_id":"a","prompt":"x","lane":"execute","handoff":{"mode":"swarm"}}"#, true, "invalid_job", "swarm"),
+        (r#"{"job_id":"a","prompt":"x","handoff":{"threshold":1.5}}"#, true, "invalid_job", "between -1 and 1"),
+        (r#"{"job_id":"a","prompt":"x","handoff":{"num_tiers":0}}"#, true, "invalid_job", "from 1 to 100"),
+        (r#"{"job_id":"a","prompt":"x","handoff":{"mode":"pool"}}"#, true, "invalid_job", "handoff.pool is missing"),
+        (
+            r#"{"job_id":"a","prompt":"x","handoff":{"mode":"network"}}"#,
+            true,
+            "invalid_job",
+            "handoff.agent is missing",
+        ),
+        (r#"{"job_id":"a","prompt":" ","handoff":{"pool":"p"}}"#, true, "invalid_job", "`prompt` is missing"),
     ];
     for (message, has_id, code, part) in rows {
         let rejected = parse(message).expect_err(message);
         assert_eq!(rejected.job_id.is_some(), has_id, "{message}");
         assert_eq!(rejected.error.code.as_str(), code, "{message}");
         assert!(rejected.error.message.contains(part), "{message}: {}", rejected.error.message);
+    }
+}
+
+#[test]
+fn a_handoff_lacks_nothing_that_it_does_not_need() {
+    for members in [
+        r#""handoff":{}"#,
+        r#""handoff":{"mode":null,"threshold":-1}"#,
+        r#""handoff":{"pool":"p","dry_run":true}"#,
+        r#""dry_run":true,"handoff":{"tiers":"default"}"#,
+        r#""prompt":"x","handoff":{"mode":"network"},"context":{"session_id":"s"}"#,
+        // It is not what runs.
+        r#""patch_spec":{},"handoff":{"mode":"pool"}"#,
+        r#""pipeline":[],"lane":"execute","handoff":{"mode":"network"}"#,
+    ] {
+        parse(&format!(r#"{{"job_id":"a",{members}}}"#)).expect(members);
     }
 }
 

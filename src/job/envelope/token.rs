@@ -142,6 +142,7 @@ fn coordinator(fields: &Fields<'_>, message: &Bytes, limits: &JobLimits, job_id:
             "nothing to do: the token names a lane and no task"
         }
     })?;
+    read::handoff_is_whole(&job)?;
     Ok(job)
 }
 

@@ -19,7 +19,7 @@ use crate::{
         self, Cast, Conversations, DelegateToAgent, Execution, Kit, LiveRegistry, Loans, Made, Pools, Registry, Router,
         RunBounds, Stage, Toolbox, Trail, TrailStore, WallClock,
     },
-    job::{ErrorCode, Handoff, Job, JobError, Lane, Preview, RawJson},
+    job::{ErrorCode, Handoff, HandoffMode, Job, JobError, Lane, Preview, RawJson},
     llm::{CallContext, ChatModel},
     tools::{self, Tool, ToolContext},
 };
@@ -72,63 +72,25 @@ pub struct Surroundings<'a> {
     pub quiet: CallContext<'a>,
 }
 
-/// The handoff systems.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Route,
-    Tiers,
-    Network,
-    Pool,
-}
-
-impl Mode {
-    /// The mode a job names, else the one whose own options it gives.
-    fn of(asked: &Handoff) -> Result<Self, JobError> {
-        match asked.mode.as_deref() {
-            Some("route") => Ok(Self::Route),
-            Some("tiers") => Ok(Self::Tiers),
-            Some("network") => Ok(Self::Network),
-            Some("pool") => Ok(Self::Pool),
-            None if asked.pool.is_some() => Ok(Self::Pool),
-            None if asked.agent.is_some() => Ok(Self::Network),
-            None if asked.tiers.is_some() || asked.max_tier.is_some() || asked.num_tiers.is_some() => Ok(Self::Tiers),
-            None => Ok(Self::Route),
-            Some(other) => {
-                let message = format!("handoff.mode must be route, tiers, network or pool, found {other:?}");
-                Err(JobError::new(ErrorCode::InvalidJob, message))
-            }
-        }
-    }
-
-    /// Which of the fields that a job gives mean nothing in this mode. Like fields that nobody knows they do no harm; but
-    /// whoever wrote one meant something by it.
-    fn meaningless(self, asked: &Handoff) -> Vec<String> {
-        let given: [(&str, bool, &[Self]); 9] = [
-            ("threshold", asked.threshold.is_some(), &[Self::Route]),
-            ("show_top_n", asked.show_top_n.is_some(), &[Self::Route]),
-            ("agent", asked.agent.is_some(), &[Self::Network]),
-            ("reset", asked.reset, &[Self::Network]),
-            ("tiers", asked.tiers.is_some(), &[Self::Tiers]),
-            ("context", asked.context.is_some(), &[Self::Tiers]),
-            ("max_tier", asked.max_tier.is_some(), &[Self::Tiers]),
-            ("num_tiers", asked.num_tiers.is_some(), &[Self::Tiers]),
-            ("pool", asked.pool.is_some(), &[Self::Pool]),
-        ];
-        let about_pools = [Self::Pool, Self::Network];
-        let capability = ("capability", asked.capability.is_some(), &about_pools[..]);
-        let given = given.into_iter().chain([capability]).filter(|(_, given, modes)| *given && !modes.contains(&self));
-        let mode = self.as_str();
-        given.map(|(field, ..)| format!("handoff.{field} means nothing in mode {mode}: it was not looked at")).collect()
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Route => "route",
-            Self::Tiers => "tiers",
-            Self::Network => "network",
-            Self::Pool => "pool",
-        }
-    }
+/// Which of the fields that a job gives mean nothing in this mode. Like fields that nobody knows they do no harm; but
+/// whoever wrote one meant something by it.
+fn meaningless(mode: HandoffMode, asked: &Handoff) -> Vec<String> {
+    use HandoffMode::{Network, Pool, Route, Tiers};
+    let given: [(&str, bool, &[HandoffMode]); 10] = [
+        ("threshold", asked.threshold.is_some(), &[Route]),
+        ("show_top_n", asked.show_top_n.is_some(), &[Route]),
+        ("agent", asked.agent.is_some(), &[Network]),
+        ("reset", asked.reset, &[Network]),
+        ("tiers", asked.tiers.is_some(), &[Tiers]),
+        ("context", asked.context.is_some(), &[Tiers]),
+        ("max_tier", asked.max_tier.is_some(), &[Tiers]),
+        ("num_tiers", asked.num_tiers.is_some(), &[Tiers]),
+        ("pool", asked.pool.is_some(), &[Pool]),
+        ("capability", asked.capability.is_some(), &[Pool, Network]),
+    ];
+    let given = given.into_iter().filter(|(_, given, modes)| *given && !modes.contains(&mode));
+    let mode = mode.as_str();
+    given.map(|(field, ..)| format!("handoff.{field} means nothing in mode {mode}: it was not looked at")).collect()
 }
 
 /// The beginning of an execution, as it goes on record: a resumed one is the same, and its time goes on.
@@ -187,16 +149,11 @@ impl Handoffs {
     /// speak or everybody failed, `loop_detected` past a bound, or whatever the model failed with.
     pub async fn run(&self, job: &Job, around: Surroundings<'_>, record: &mut Record) -> Result<LaneEnd, JobError> {
         let asked = job.handoff.clone().unwrap_or_default();
-        let mode = Mode::of(&asked)?;
-        let is_dry = asked.dry_run || job.dry_run;
-        if mode != Mode::Route && !is_dry && job.prompt_text().trim().is_empty() {
-            let message = "`prompt` is missing: say what the agents shall do";
-            return Err(JobError::new(ErrorCode::InvalidJob, message));
-        }
+        let mode = asked.mode();
         let context = &around.tool_context;
         let began = match mode {
             // Its decision is on record, with an id of its own.
-            Mode::Route => Began::now(),
+            HandoffMode::Route => Began::now(),
             _ => context.journal.step("handoff", context.meter, async { Ok(Began::now()) }).await?,
         };
         let book = record.handoff.insert(Box::new(Book {
@@ -212,14 +169,14 @@ impl Handoffs {
             },
             store: (!context.journal.replays()).then(|| self.trail.clone()),
         }));
-        book.made.warnings.extend(mode.meaningless(&asked));
+        book.made.warnings.extend(meaningless(mode, &asked));
         let frame = Frame { job, asked, registry: self.registry.current(), around, began };
         // On the heap: they are many times the size of the other lanes, whose jobs would carry them about.
         let ended = match mode {
-            Mode::Route => Box::pin(self.route(&frame, book)).await,
-            Mode::Tiers => Box::pin(self.tiers(&frame, book)).await,
-            Mode::Network => Box::pin(self.network(&frame, book)).await,
-            Mode::Pool => Box::pin(self.pool(&frame, book)).await,
+            HandoffMode::Route => Box::pin(self.route(&frame, book)).await,
+            HandoffMode::Tiers => Box::pin(self.tiers(&frame, book)).await,
+            HandoffMode::Network => Box::pin(self.network(&frame, book)).await,
+            HandoffMode::Pool => Box::pin(self.pool(&frame, book)).await,
         };
         conclude(book, &ended).await;
         let id = book.execution.execution_id.clone();

@@ -173,15 +173,13 @@ fn seated<'a>(frame: &Frame<'a>, decision: &Decision) -> Result<Option<Frame<'a>
 fn pool_of<'a>(frame: &'a Frame<'_>) -> Result<&'a str, JobError> {
     let pools = &frame.registry.pools;
     let known = || pools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    match frame.asked.pool.as_deref() {
-        Some(name) if pools.contains_key(name) => Ok(name),
-        Some(name) => Err(invalid(format!("there is no pool {name:?}: there are [{}]", known()))),
-        None => Err(invalid(format!("handoff.pool is missing: name one of [{}]", known()))),
+    match frame.asked.pool.as_deref().unwrap_or_default() {
+        name if pools.contains_key(name) => Ok(name),
+        name => {
+            let message = format!("there is no pool {name:?}: there are [{}]", known());
+            Err(JobError::new(ErrorCode::InvalidJob, message))
+        }
     }
-}
-
-fn invalid(message: String) -> JobError {
-    JobError::new(ErrorCode::InvalidJob, message)
 }
 
 /// Stands where no model is configured: dry runs ask none.

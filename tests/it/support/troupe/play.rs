@@ -226,7 +226,14 @@ async fn play_part(row: &Row, number: usize, part: &Part, store: &Arc<MemoryStor
     let mut document = part.job.clone();
     document["job_id"] = format!("job-{number}").into();
     let limits = JobLimits { max_job_bytes: 1 << 20, max_prompt_bytes: 1 << 20 };
-    let job = Job::parse(&Bytes::from(document.to_string()), &limits).map_err(|rejected| rejected.error).unwrap();
+    let job = match Job::parse(&Bytes::from(document.to_string()), &limits) {
+        Ok(job) => job,
+        // It does not come as far as the lane.
+        Err(rejected) => {
+            log.lock().unwrap().extend([end(&Err(rejected.error)), told(&[])]);
+            return;
+        }
+    };
     let model = Arc::new(Scripted { replies: Mutex::new(part.replies.clone().into()), log: log.clone() });
     let ends = loop {
         let deaths = Arc::new(Deaths { after: AtomicUsize::new(every), dead: Notify::new() });

@@ -2,10 +2,9 @@
 
 use clap::Subcommand;
 
-use super::{Failure, assemble, jobs::said, output};
+use super::{Failure, assemble, jobs::said, output, part::Part};
 use crate::{
-    job::JobId,
-    queue::{DeadLetter, SharedQueue},
+    queue::{DeadLetter, LetterFilter, LetterPlace, LetterRetry, SharedQueue},
     settings::Settings,
 };
 
@@ -14,9 +13,8 @@ pub(super) enum Command {
     /// List dead letters, latest first
     #[command(after_help = "Example:\n  agent-runner dead list --limit 20")]
     List {
-        /// At most so many
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        #[command(flatten)]
+        part: Part<LetterPlace>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -24,18 +22,17 @@ pub(super) enum Command {
     /// Put a dead letter back into the queue, to start afresh
     #[command(after_help = "Example:\n  agent-runner dead retry uuid-123")]
     Retry {
-        /// The job's id
-        #[arg(value_parser = JobId::parse)]
-        job_id: JobId,
+        /// The id of its job, or of the letter
+        id: String,
     },
     /// Throw dead letters away
     #[command(after_help = "Examples:\n  agent-runner dead discard uuid-123\n  agent-runner dead discard --all")]
     Discard {
-        /// The job's id
-        #[arg(required_unless_present = "all", value_parser = JobId::parse)]
-        job_id: Option<JobId>,
-        /// All of them, those without an id too
-        #[arg(long, conflicts_with = "job_id")]
+        /// The id of a job, for all its letters, or of one letter
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "id")]
         all: bool,
     },
 }
@@ -49,15 +46,19 @@ pub(super) async fn run(settings: Settings, command: Command) -> Result<(), Fail
 
 async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
     match command {
-        Command::List { limit, json } => {
-            let letters = queue.dead(0, limit).await.map_err(assemble::queue_failed)?;
-            let letters: Vec<DeadLetter> = letters.into_iter().map(DeadLetter::masked).collect();
+        Command::List { part, json } => {
+            let page = async |from, limit| {
+                let filter = LetterFilter { from, limit, ..LetterFilter::default() };
+                queue.letters(&filter).await.map_err(assemble::queue_failed)
+            };
+            let letters: Vec<DeadLetter> = part.read(page).await?.into_iter().map(DeadLetter::masked).collect();
             if json {
                 output::json(&letters);
                 return Ok(());
             }
             let rows = letters.iter().map(|letter| {
                 [
+                    letter.letter_id.clone(),
                     letter.job_id.clone().unwrap_or_else(|| "-".into()),
                     letter.error.code.as_str().to_owned(),
                     letter.error.message.clone(),
@@ -66,20 +67,26 @@ async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
                     letter.failed_at.clone(),
                 ]
             });
-            output::table(["job", "error", "message", "attempts", "crashes", "failed at"], rows);
+            output::table(["letter", "job", "error", "message", "attempts", "crashes", "failed at"], rows);
             Ok(())
         }
-        Command::Retry { job_id } => match queue.retry_dead(&job_id).await.map_err(assemble::queue_failed)? {
-            true => said(format!("{job_id} starts afresh")),
-            false => Err(Failure::Failed(format!("there is no dead letter of {job_id}"))),
+        Command::Retry { id } => match queue.retry_dead(&id).await.map_err(assemble::queue_failed)? {
+            LetterRetry::Accepted(Some(job_id)) => said(format!("{job_id} starts afresh")),
+            LetterRetry::Accepted(None) => said(format!("the message of {id} is back in the queue")),
+            LetterRetry::Unknown => Err(none(&id)),
         },
-        Command::Discard { job_id, .. } => {
+        Command::Discard { id, .. } => {
+            let ids = id.map(|id| [id]);
             let gone =
-                queue.discard_dead(job_id.as_ref().map(std::slice::from_ref)).await.map_err(assemble::queue_failed)?;
-            match job_id {
-                Some(job_id) if gone == 0 => Err(Failure::Failed(format!("there is no dead letter of {job_id}"))),
+                queue.discard_dead(ids.as_ref().map(<[_; 1]>::as_slice)).await.map_err(assemble::queue_failed)?;
+            match ids {
+                Some([id]) if gone == 0 => Err(none(&id)),
                 _ => said(format!("{gone} dead letters are gone")),
             }
         }
     }
+}
+
+fn none(id: &str) -> Failure {
+    Failure::Failed(format!("there is no dead letter of {id}"))
 }

@@ -2,24 +2,26 @@
 
 use clap::Subcommand;
 
-use super::{Failure, assemble, output, search};
+use super::{Failure, assemble, output, part::Part, search};
 use crate::{
     job::JobId,
-    queue::{CancelOutcome, Decision, DecisionOutcome, JobFilter, JobState, RetryOutcome, SharedQueue},
+    queue::{CancelOutcome, Decision, DecisionOutcome, JobFilter, JobPlace, RetryOutcome, SharedQueue},
     settings::Settings,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List jobs, latest first
-    #[command(after_help = "Example:\n  agent-runner jobs list --status failed --limit 20")]
+    #[command(
+        after_help = "Examples:\n  agent-runner jobs list --status failed --limit 20\n  agent-runner jobs list --all --json"
+    )]
     List {
-        /// Only jobs in this state: queued, scheduled, running, awaiting_approval, completed, failed, cancelled
-        #[arg(long, value_parser = state)]
-        status: Option<JobState>,
-        /// At most so many
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// Only jobs in this state: queued, scheduled (queued for later), running, awaiting_approval, completed, failed,
+        /// cancelled
+        #[arg(long, value_parser = JobFilter::STATUSES)]
+        status: Option<String>,
+        #[command(flatten)]
+        part: Part<JobPlace>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -75,8 +77,10 @@ pub(super) async fn run(settings: Settings, command: Command) -> Result<(), Fail
 
 async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
     match command {
-        Command::List { status, limit, json } => {
-            list(queue, JobFilter { state: status, limit, ..JobFilter::default() }, json).await
+        Command::List { status, part, json } => {
+            let filter = JobFilter::default();
+            let filter = status.and_then(|word| filter.clone().of_status(&word)).unwrap_or(filter);
+            list(queue, filter, part, json).await
         }
         Command::Show { job_id } => {
             let job = queue.job(&job_id).await.map_err(assemble::queue_failed)?.ok_or_else(|| unknown(&job_id))?;
@@ -100,8 +104,12 @@ async fn act(queue: &SharedQueue, command: Command) -> Result<(), Failure> {
     }
 }
 
-async fn list(queue: &SharedQueue, filter: JobFilter, json: bool) -> Result<(), Failure> {
-    let jobs = queue.jobs(&filter).await.map_err(assemble::queue_failed)?;
+async fn list(queue: &SharedQueue, filter: JobFilter, part: Part<JobPlace>, json: bool) -> Result<(), Failure> {
+    let filter = &filter;
+    let page = async |from, limit| {
+        queue.jobs(&JobFilter { from, limit, ..filter.clone() }).await.map_err(assemble::queue_failed)
+    };
+    let jobs = part.read(page).await?;
     if json {
         output::json(&jobs);
         return Ok(());
@@ -127,13 +135,6 @@ async fn decide(queue: &SharedQueue, job_id: &JobId, decision: Decision) -> Resu
         DecisionOutcome::NotWaiting => Err(Failure::Failed(format!("{job_id} does not wait for approval"))),
         DecisionOutcome::Unknown => Err(unknown(job_id)),
     }
-}
-
-/// A state by the word it has on the wire.
-fn state(text: &str) -> Result<JobState, String> {
-    serde_json::from_value(text.into()).map_err(|_| {
-        "one of queued, scheduled, running, awaiting_approval, completed, failed, cancelled is needed".to_owned()
-    })
 }
 
 fn unknown(job_id: &JobId) -> Failure {

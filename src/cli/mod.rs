@@ -11,6 +11,7 @@ mod eval;
 mod jobs;
 mod man;
 mod output;
+mod part;
 mod queue;
 mod replay;
 mod replies;

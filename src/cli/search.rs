@@ -1,7 +1,11 @@
 //! `agent-runner jobs search`: records of ended jobs in PostgreSQL.
 
-use super::{Failure, output, stores};
-use crate::{settings::Settings, store::Query};
+use super::{Failure, output, part::Part, stores};
+use crate::{
+    queue::Cursor,
+    settings::Settings,
+    store::{Query, RecordPlace},
+};
 
 /// Search the records of ended jobs (store.backend: postgres), latest first
 #[derive(Debug, clap::Args)]
@@ -26,9 +30,8 @@ pub(super) struct Args {
     /// Only jobs that ended at or after this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<String>,
-    /// At most so many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+    #[command(flatten)]
+    part: Part<RecordPlace>,
     /// Print JSON, with the result documents
     #[arg(long)]
     json: bool,
@@ -38,9 +41,14 @@ pub(super) async fn run(settings: &Settings, args: Args) -> Result<(), Failure> 
     let Some(records) = stores::records(settings)? else {
         return Err(Failure::Usage("store.backend: only postgres keeps records that can be searched".into()));
     };
-    let Args { text, status, lane, owner, error, since, limit, json } = args;
-    let query = Query { status, lane, owner, error, text, since, limit };
-    let found = records.search(&query).await.map_err(|e| Failure::Failed(e.to_string()))?;
+    let Args { text, status, lane, owner, error, since, part, json } = args;
+    let query = Query { status, lane, owner, error, text, since, ..Query::default() };
+    let page = async |from: Option<Cursor<RecordPlace>>, limit: usize| {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let query = Query { behind: from.map(|cursor| cursor.place), limit, ..query.clone() };
+        records.search(&query).await.map_err(|e| Failure::Failed(e.to_string()))
+    };
+    let found = part.read(page).await?;
     if json {
         output::json(&found);
         return Ok(());

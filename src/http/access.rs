@@ -14,7 +14,11 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{App, body, jobs::unknown, problem::Problem};
+use super::{
+    App, body,
+    jobs::{no_letter, unknown},
+    problem::Problem,
+};
 use crate::{
     job::{Job, JobId, JobLimits, Owner},
     queue::JobView,
@@ -44,12 +48,13 @@ const READ: [&str; 18] = [
 ];
 
 /// Paths with effects on the jobs of one owner.
-const SUBMIT: [&str; 12] = [
+const SUBMIT: [&str; 13] = [
     "/v1/jobs",
     "/v1/jobs/{job_id}",
     "/v1/jobs/{job_id}/approve",
     "/v1/jobs/{job_id}/reject",
     "/v1/jobs/{job_id}/retry",
+    "/v1/dead/{job_id}",
     "/v1/dead/{job_id}/retry",
     "/v1/agents/route",
     "/test/chat",
@@ -143,14 +148,14 @@ impl Access {
         self.job(app, id).await.map(drop)
     }
 
-    /// Refuses dead letters of a job of which one may not be seen, as unknown.
-    pub(super) async fn check_dead(&self, app: &App, id: &JobId) -> Result<(), Problem> {
+    /// Refuses dead letters that `id` names and of which one may not be seen, as unknown.
+    pub(super) async fn check_dead(&self, app: &App, id: &str) -> Result<(), Problem> {
         if self.sees_all() {
             return Ok(());
         }
         let owners = app.queue.dead_owners(id).await?;
         if owners.is_empty() || !owners.iter().all(|owner| self.sees(owner.as_ref())) {
-            return Err(Problem::not_found(format!("no dead letter has the job id {id}")));
+            return Err(no_letter(id));
         }
         Ok(())
     }

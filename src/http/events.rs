@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{App, access::Access, extract::PathId, problem::Problem, submit::long_permit};
 use crate::{
     job::{EventKind, JobId},
-    queue::{JobState, StoredEvent},
+    queue::StoredEvent,
 };
 
 /// A comment goes out after so long without an event, so that proxies keep the connection and a client that
@@ -37,10 +37,10 @@ pub(super) async fn stream(
     let permit = long_permit(&app)?;
     let job = access.job(&app, &id).await?;
     let first = app.queue.events(&id, after.as_deref(), Duration::ZERO).await?;
-    if first.is_empty() && has_ended(job.state) {
+    if first.is_empty() && job.state.has_ended() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let follow = Follow { app, id, after, pending: Some(first), ended: false, _permit: permit };
+    let follow = Follow { app, id, after, pending: Some(first), ended: false, seen_last: false, _permit: permit };
     let chunks = stream::unfold(follow, |mut follow| async move {
         follow.next().await.map(|chunk| (Ok::<_, std::convert::Infallible>(chunk), follow))
     });
@@ -67,10 +67,6 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-fn has_ended(state: JobState) -> bool {
-    matches!(state, JobState::Completed | JobState::Failed | JobState::Cancelled)
-}
-
 /// A reader on its way through a job's events.
 struct Follow {
     app: App,
@@ -79,6 +75,8 @@ struct Follow {
     /// What was read before the answer began; taken by the first chunk.
     pending: Option<Vec<StoredEvent>>,
     ended: bool,
+    /// A last event was read, and others behind it.
+    seen_last: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -93,12 +91,15 @@ impl Follow {
             self.write(&first, &mut chunk);
             return Some(chunk.freeze());
         }
-        let events = tokio::select! {
-            events = self.app.queue.events(&self.id, self.after.as_deref(), KEEP_ALIVE) => events.ok()?,
-            () = self.app.closing.cancelled() => return None,
-        };
-        if events.is_empty() && self.is_over().await {
-            return None;
+        let mut events = self.more().await?;
+        if events.is_empty() {
+            if self.is_over().await {
+                return None;
+            }
+            // It was started afresh.
+            if std::mem::take(&mut self.seen_last) {
+                events = self.more().await?;
+            }
         }
         let mut chunk = BytesMut::new();
         if events.is_empty() {
@@ -108,19 +109,30 @@ impl Follow {
         Some(chunk.freeze())
     }
 
+    /// Events behind those that were written; nothing where there is nobody to ask any more.
+    async fn more(&self) -> Option<Vec<StoredEvent>> {
+        let patience = if self.seen_last { Duration::ZERO } else { KEEP_ALIVE };
+        tokio::select! {
+            events = self.app.queue.events(&self.id, self.after.as_deref(), patience) => events.ok(),
+            () = self.app.closing.cancelled() => None,
+        }
+    }
+
     /// Whether no event can come: the job is gone, or its last one was missed. A queue that cannot answer ends
     /// the stream as well; the client comes back with its `Last-Event-ID`.
     async fn is_over(&self) -> bool {
         match self.app.queue.job(&self.id).await {
-            Ok(Some(job)) => has_ended(job.state),
+            Ok(Some(job)) => job.state.has_ended(),
             Ok(None) | Err(_) => true,
         }
     }
 
-    /// Writes events. The stream is over after a last event, unless the job was started afresh behind it.
+    /// Writes events. The stream is over after a last event. One with others behind it asks for a look at the job: those
+    /// may be of a worker that did not know yet, or the job was started afresh.
     fn write(&mut self, events: &[StoredEvent], out: &mut BytesMut) {
         for event in events {
             frame(event, out);
+            self.seen_last |= is_last(&event.event);
         }
         if let Some(event) = events.last() {
             self.after = Some(event.id.clone());

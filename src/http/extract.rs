@@ -1,12 +1,17 @@
 //! Parts of a request, read into checked types; what does not fit is a problem document.
 
+use std::str::FromStr;
+
 use axum::{
     extract::{FromRequestParts, Path, RawQuery},
     http::request::Parts,
 };
 
 use super::problem::Problem;
-use crate::job::JobId;
+use crate::{
+    job::JobId,
+    queue::{Cursor, NoCursor},
+};
 
 /// The job id in the path. One that no job can have is not found.
 pub(super) struct PathId(pub(super) JobId);
@@ -66,6 +71,21 @@ impl Query {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The place where a page of a list begins, where one is named.
+    pub(super) fn cursor<P: FromStr>(&self) -> Result<Option<Cursor<P>>, Problem> {
+        self.get("cursor")
+            .map(str::parse)
+            .transpose()
+            .map_err(|error: NoCursor| Problem::bad_request(error.to_string()))
+    }
+
+    /// The same parameters, but those named in `without`, and one more: as the query of an address.
+    pub(super) fn with(&self, without: &[&str], more: Option<(&str, &str)>) -> String {
+        let kept = self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let kept = kept.filter(|(key, value)| !without.contains(key) && !value.is_empty());
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept.chain(more)).finish()
+    }
+
     /// A whole number from `least` to `most`.
     pub(super) fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
@@ -84,6 +104,13 @@ impl Query {
 #[cfg(test)]
 mod tests {
     use super::Query;
+
+    #[test]
+    fn an_address_keeps_what_was_asked_for() {
+        let query = Query::parse(b"status=failed&q=a%26b+c&lane=&cursor=old&offset=3");
+        assert_eq!(query.with(&["cursor", "offset"], Some(("cursor", "x/1"))), "status=failed&q=a%26b+c&cursor=x%2F1");
+        assert_eq!(query.with(&["cursor", "offset"], None), "status=failed&q=a%26b+c");
+    }
 
     #[test]
     fn numbers_are_bounded() {

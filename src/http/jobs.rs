@@ -1,13 +1,14 @@
 //! Jobs that are there: looking at them, and what people do to them. Dead letters and the queue's switch too.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -21,7 +22,8 @@ use super::{
 use crate::{
     job::JobId,
     queue::{
-        CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobState, JobView, QueueError, RetryOutcome,
+        CancelOutcome, Cursor, DeadLetter, Decision, DecisionOutcome, JobFilter, JobView, LetterFilter, LetterPlace,
+        LetterRetry, Page, QueueError, RetryOutcome,
     },
 };
 
@@ -35,41 +37,31 @@ const MAX_OFFSET: u64 = 1_000_000;
 /// How long the queue may take over a page.
 const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// States in the order of a job's life.
-pub(super) const STATES: [JobState; 7] = [
-    JobState::Queued,
-    JobState::Scheduled,
-    JobState::Running,
-    JobState::AwaitingApproval,
-    JobState::Completed,
-    JobState::Failed,
-    JobState::Cancelled,
-];
-
 /// `GET /v1/jobs`: latest first, without their results.
-pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Json<Value>, Problem> {
-    let state = query.get("status").map(state_of).transpose()?;
-    let filter = JobFilter {
-        state,
+pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Response, Problem> {
+    let mut filter = JobFilter {
         lane: query.get("lane").map(str::to_owned),
         text: query.get("q").unwrap_or_default().to_owned(),
         limit: limit(&query)?,
         owner: access.owner(),
+        from: query.cursor()?,
+        ..JobFilter::default()
     };
-    let mut jobs = in_time(app.queue.jobs(&filter)).await?;
-    for job in &mut jobs {
+    if let Some(word) = query.get("status") {
+        filter = filter.of_status(word).ok_or_else(|| unknown_status(word))?;
+    }
+    let mut page = in_time(app.queue.jobs(&filter)).await?;
+    for job in &mut page.items {
         // A page of results could weigh hundreds of megabytes; the job's own page has its result.
         job.result = None;
     }
-    Ok(Json(json!({"jobs": jobs})))
+    Ok(paged("/v1/jobs", "jobs", &page.items, &query, page.older))
 }
 
-fn state_of(word: &str) -> Result<JobState, Problem> {
-    STATES.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
-        let found: String = word.chars().take(40).collect();
-        let known = STATES.map(JobState::as_str).join(", ");
-        Problem::bad_request(format!("`status` must be one of {known}, found {found:?}"))
-    })
+fn unknown_status(word: &str) -> Problem {
+    let found: String = word.chars().take(40).collect();
+    let known = JobFilter::STATUSES.join(", ");
+    Problem::bad_request(format!("`status` must be one of {known}, found {found:?}"))
 }
 
 fn limit(query: &Query) -> Result<usize, Problem> {
@@ -77,9 +69,28 @@ fn limit(query: &Query) -> Result<usize, Problem> {
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
+/// A page of a list as it is answered: under its name, and where the list goes on, with a cursor and a link there.
+fn paged<T: Serialize, P: Display>(
+    path: &str,
+    name: &str,
+    items: &[T],
+    query: &Query,
+    next: Option<Cursor<P>>,
+) -> Response {
+    let mut body = json!({name: items});
+    let Some(next) = next.map(|cursor| cursor.to_string()) else { return Json(body).into_response() };
+    let link = format!("<{path}?{}>; rel=\"next\"", query.with(&["cursor", "offset"], Some(("cursor", &next))));
+    body["next_cursor"] = next.into();
+    let mut response = Json(body).into_response();
+    if let Ok(link) = HeaderValue::from_str(&link) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}
+
 /// A page, unless the queue takes too long over it: nobody waits longer for a list, and one that was given up
 /// stops costing.
-async fn in_time<T>(page: impl Future<Output = Result<Vec<T>, QueueError>>) -> Result<Vec<T>, Problem> {
+async fn in_time<T>(page: impl Future<Output = Result<T, QueueError>>) -> Result<T, Problem> {
     match tokio::time::timeout(LIST_PATIENCE, page).await {
         Ok(page) => Ok(page?),
         Err(_) => Err(Problem::new(
@@ -143,39 +154,56 @@ pub(super) async fn retry(State(app): State<App>, access: Access, PathId(id): Pa
 }
 
 /// `GET /v1/dead`: dead letters, latest first.
-pub(super) async fn dead(State(app): State<App>, access: Access, query: Query) -> Result<Json<Value>, Problem> {
-    let offset = query.number("offset", 0, MAX_OFFSET)?.unwrap_or(0);
-    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-    let letters = in_time(letters(&app, &access, offset, limit(&query)?)).await?;
-    Ok(Json(json!({"dead": letters})))
+pub(super) async fn dead(State(app): State<App>, access: Access, query: Query) -> Result<Response, Problem> {
+    let offset = query.number("offset", 0, MAX_OFFSET)?;
+    let from = query.cursor()?;
+    if offset.is_some() && from.is_some() {
+        return Err(Problem::bad_request("`offset` and `cursor` are two ways to say where to begin: give one"));
+    }
+    let skip = usize::try_from(offset.unwrap_or(0)).unwrap_or(usize::MAX);
+    let filter = LetterFilter { owner: access.owner(), from, skip, limit: limit(&query)? };
+    let page = in_time(letters(&app, &filter)).await?;
+    Ok(paged("/v1/dead", "dead", &page.items, &query, page.older))
 }
 
-/// A page of the dead letters that may be seen, without credentials in them.
-pub(super) async fn letters(
-    app: &App,
-    access: &Access,
-    offset: usize,
-    limit: usize,
-) -> Result<Vec<DeadLetter>, QueueError> {
-    let letters = match access.owner() {
-        None => app.queue.dead(offset, limit).await?,
-        Some(owner) => app.queue.dead_of(&owner, offset, limit).await?,
-    };
-    Ok(letters.into_iter().map(DeadLetter::masked).collect())
+/// A page of dead letters, without credentials in them.
+pub(super) async fn letters(app: &App, filter: &LetterFilter) -> Result<Page<DeadLetter, LetterPlace>, QueueError> {
+    let page = app.queue.letters(filter).await?;
+    Ok(Page { items: page.items.into_iter().map(DeadLetter::masked).collect(), ..page })
 }
 
-/// `POST /v1/dead/{job_id}/retry`.
+/// `POST /v1/dead/{id}/retry`: the id is a job's, or that of one letter.
 pub(super) async fn retry_dead(
     State(app): State<App>,
     access: Access,
     PathId(id): PathId,
 ) -> Result<Response, Problem> {
-    access.check_dead(&app, &id).await?;
+    access.check_dead(&app, id.as_str()).await?;
     quota::charge(&app, access.owner_name()).await?;
-    match app.queue.retry_dead(&id).await? {
-        true => Ok(accepted(&id)),
-        false => Err(Problem::not_found(format!("no dead letter has the job id {id}"))),
+    match app.queue.retry_dead(id.as_str()).await? {
+        LetterRetry::Accepted(Some(job_id)) => Ok(accepted(&job_id)),
+        // Nobody can be told of it before it is read again.
+        LetterRetry::Accepted(None) => Ok((StatusCode::ACCEPTED, Json(json!({"letter_id": id}))).into_response()),
+        LetterRetry::Unknown => Err(no_letter(id.as_str())),
     }
+}
+
+/// `DELETE /v1/dead/{id}`: throws the letters of a job away, or one letter.
+pub(super) async fn discard_dead(
+    State(app): State<App>,
+    access: Access,
+    PathId(id): PathId,
+) -> Result<Json<Value>, Problem> {
+    access.check_dead(&app, id.as_str()).await?;
+    match app.queue.discard_dead(Some(&[id.to_string()])).await? {
+        0 => Err(no_letter(id.as_str())),
+        gone => Ok(Json(json!({"discarded": gone}))),
+    }
+}
+
+/// No dead letter goes by this id.
+pub(super) fn no_letter(id: &str) -> Problem {
+    Problem::not_found(format!("no dead letter has the id {id}, of its own or of its job"))
 }
 
 /// `POST /v1/queue/pause`.

@@ -4,7 +4,7 @@ use axum::{
     Router,
     http::StatusCode,
     middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
 
 use super::{App, agents, artifacts, dashboard, events, guard, health, jobs, openapi, problem::Problem, submit};
@@ -25,6 +25,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/jobs/{job_id}/reject", post(jobs::reject)),
         ("/v1/jobs/{job_id}/retry", post(jobs::retry)),
         ("/v1/dead", get(jobs::dead)),
+        ("/v1/dead/{job_id}", delete(jobs::discard_dead)),
         ("/v1/dead/{job_id}/retry", post(jobs::retry_dead)),
         ("/v1/queue/pause", post(jobs::pause)),
         ("/v1/queue/resume", post(jobs::resume)),

@@ -120,6 +120,7 @@ impl Facts {
             lane: self.lane.clone(),
             attempts: self.attempts,
             created_at: Some(stamp::of(self.created)),
+            due_at: None,
             started_at: Some(stamp::of(self.started)),
             completed_at: Some(stamp::of(self.completed)),
             result: None,

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::{DeadLetter, Delivery, stamp};
-use crate::job::{JobError, JobId, Owner, Token, mask_secrets};
+use crate::job::{Job, JobError, JobId, JobLimits, Owner, Token, mask_secrets};
 
 impl DeadLetter {
     /// A letter about a delivery that came from the list or stream `source`, dated now. An id that can be read
@@ -15,6 +16,7 @@ impl DeadLetter {
         let message = &delivery.raw;
         let text = std::str::from_utf8(message).ok();
         Self {
+            letter_id: String::new(),
             raw: text.map(str::to_owned),
             raw_base64: text.is_none().then(|| BASE64.encode(message)),
             job_id: job_id.cloned().or_else(|| Token::legible_id(message)).map(String::from),
@@ -23,8 +25,36 @@ impl DeadLetter {
             error: error.clone(),
             attempts: delivery.attempt,
             crashes: delivery.crashes,
-            failed_at: stamp::now(),
+            // No two letters are alike, even of the same message.
+            failed_at: stamp::precisely_now(),
         }
+    }
+
+    /// The letter in a text of a list, with its id: a digest of the text, so that a letter has it wherever it is read
+    /// and whoever wrote it.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        let letter: Self = serde_json::from_slice(text).ok()?;
+        let digest: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { letter_id: format!("letter-{digest}"), ..letter })
+    }
+
+    /// The text under which it is kept.
+    pub(super) fn text(&self) -> Bytes {
+        let letter = Self { letter_id: String::new(), ..self.clone() };
+        serde_json::to_vec(&letter).unwrap_or_default().into()
+    }
+
+    /// Whether `id` names it: the id of its job, or its own.
+    #[must_use]
+    pub fn is(&self, id: &str) -> bool {
+        self.letter_id == id || self.job_id.as_deref() == Some(id)
+    }
+
+    /// The job that its message asks for, else the one that it is filed under.
+    pub(super) fn about(&self, limits: &JobLimits) -> Option<JobId> {
+        let read = Job::parse(&self.message(), limits);
+        let asked = read.map_or_else(|rejected| rejected.job_id, |job| Some(job.job_id));
+        asked.or_else(|| JobId::parse(self.job_id.as_deref()?).ok())
     }
 
     /// Whose job it was; nobody's where its message could not be read.
@@ -76,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        job::{ErrorCode, Job, JobLimits},
+        job::ErrorCode,
         queue::{Source, Standing},
     };
 
@@ -98,9 +128,11 @@ mod tests {
                 approval: None,
             };
             let letter = DeadLetter::new(&delivery, None, &error, Some("agent:jobs"));
-            let read: DeadLetter = serde_json::from_slice(&serde_json::to_vec(&letter).unwrap()).unwrap();
-            assert_eq!(read, letter);
+            let read = DeadLetter::read(&letter.text()).unwrap();
+            assert_eq!(read, DeadLetter { letter_id: read.letter_id.clone(), ..letter });
             assert_eq!(read.message(), message);
+            assert_eq!(DeadLetter::read(&read.text()), Some(read.clone()), "the id is no part of the text");
+            assert!(read.is(&read.letter_id) && !read.is("letter-") && !read.is(""));
         }
     }
 

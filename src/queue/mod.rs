@@ -7,7 +7,9 @@ mod closing;
 mod count;
 mod crash;
 mod letter;
+mod letters;
 mod memory;
+mod page;
 mod redis;
 mod stamp;
 mod types;
@@ -18,19 +20,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use memory::MemoryQueue;
+pub use page::{Cursor, JobPlace, LetterPlace, NoCursor, Page};
 pub use redis::RedisQueue;
 pub(crate) use redis::{Link, failpoint, is_away};
 pub use types::{
     Approval, CancelOutcome, Claim, DeadLetter, Decision, DecisionOutcome, Delivery, End, Finished, JobFilter,
-    JobState, JobView, Lease, LeaseBackend, LeaseEnd, QueueError, QueueStats, RetryOutcome, Source, Standing,
-    StoredEvent, Submission,
+    JobState, JobView, Lease, LeaseBackend, LeaseEnd, LetterFilter, LetterRetry, QueueError, QueueStats, RetryOutcome,
+    Source, Standing, StoredEvent, Submission,
 };
 
 use crate::job::{Event, Job, JobId, Owner, RawJson, Rejected};
 
-/// Dead letters looked at in one go, and in all, when those of one owner are looked for.
+/// Dead letters looked at in one go when those of one job are looked for.
 const LETTERS: usize = 100;
-const MOST_LETTERS: usize = 10_000;
 
 /// A queue as the program holds it.
 pub type SharedQueue = Arc<dyn Queue>;
@@ -75,9 +77,9 @@ pub trait Queue: Send + Sync + 'static {
     /// nothing while it is still in line.
     async fn live_job(&self, job_id: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError>;
 
-    /// Jobs, latest first. Of a queue that remembers many only the latest are looked at, so that a list costs the
-    /// same however many are kept.
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, QueueError>;
+    /// A page of jobs, latest first: by when they came. For one page only so many are looked at, so that it costs the
+    /// same however many are kept; where too few of them are wanted it is short, and goes on behind them.
+    async fn jobs(&self, filter: &JobFilter) -> Result<Page<JobView, JobPlace>, QueueError>;
 
     /// Asks that a job be cancelled, wherever it is.
     async fn cancel(&self, job_id: &JobId) -> Result<CancelOutcome, QueueError>;
@@ -88,43 +90,33 @@ pub trait Queue: Send + Sync + 'static {
     /// Starts an ended job afresh; its new result takes the old one's place.
     async fn retry(&self, job_id: &JobId) -> Result<RetryOutcome, QueueError>;
 
-    /// Dead letters, latest first.
-    async fn dead(&self, offset: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError>;
+    /// A page of dead letters, latest first. Those of one owner are looked for among so many for one page.
+    async fn letters(&self, filter: &LetterFilter) -> Result<Page<DeadLetter, LetterPlace>, QueueError>;
 
-    /// Dead letters of one owner, latest first, among the latest 10 000 of all.
-    async fn dead_of(&self, owner: &Owner, offset: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        let mut found = Vec::new();
-        for page in (0..MOST_LETTERS).step_by(LETTERS) {
-            let letters = self.dead(page, LETTERS).await?;
-            let whole = letters.len() == LETTERS;
-            found.extend(letters.into_iter().filter(|letter| letter.owner().as_ref() == Some(owner)));
-            if !whole || found.len() >= offset.saturating_add(limit) {
-                break;
-            }
-        }
-        Ok(found.into_iter().skip(offset).take(limit).collect())
+    /// The latest dead letters but `skip`.
+    async fn dead(&self, skip: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        Ok(self.letters(&LetterFilter { skip, limit, ..LetterFilter::default() }).await?.items)
     }
 
-    /// Whose the dead letters of a job are, latest first.
-    async fn dead_owners(&self, job_id: &JobId) -> Result<Vec<Option<Owner>>, QueueError> {
+    /// Whose the dead letters are that `id` names, latest first.
+    async fn dead_owners(&self, id: &str) -> Result<Vec<Option<Owner>>, QueueError> {
         let mut found = Vec::new();
-        for page in (0..).step_by(LETTERS) {
-            let letters = self.dead(page, LETTERS).await?;
-            let whole = letters.len() == LETTERS;
-            let of_job = letters.iter().filter(|letter| letter.job_id.as_deref() == Some(job_id.as_str()));
-            found.extend(of_job.map(DeadLetter::owner));
-            if !whole {
-                break;
+        let mut filter = LetterFilter { limit: LETTERS, ..LetterFilter::default() };
+        loop {
+            let page = self.letters(&filter).await?;
+            found.extend(page.items.iter().filter(|letter| letter.is(id)).map(DeadLetter::owner));
+            match page.older {
+                Some(from) => filter.from = Some(from),
+                None => return Ok(found),
             }
         }
-        Ok(found)
     }
 
-    /// Puts a dead letter back; false when there is none with that id.
-    async fn retry_dead(&self, job_id: &JobId) -> Result<bool, QueueError>;
+    /// Puts the latest dead letter back that `id` names: the id of its job, or its own.
+    async fn retry_dead(&self, id: &str) -> Result<LetterRetry, QueueError>;
 
-    /// Throws dead letters away: those of some jobs, or all. Returns how many.
-    async fn discard_dead(&self, job_ids: Option<&[JobId]>) -> Result<u64, QueueError>;
+    /// Throws dead letters away: those that the ids name, of jobs or of letters, or all. Returns how many.
+    async fn discard_dead(&self, ids: Option<&[String]>) -> Result<u64, QueueError>;
 
     /// Stops or starts the taking of jobs, for the whole fleet.
     async fn set_paused(&self, paused: bool) -> Result<(), QueueError>;

@@ -10,6 +10,11 @@ pub(super) fn now() -> String {
     of(now_ms())
 }
 
+/// Now, as RFC 3339 in UTC, to the microsecond.
+pub(super) fn precisely_now() -> String {
+    format!("{:.6}", Timestamp::now())
+}
+
 /// Now, in milliseconds since the epoch.
 pub(super) fn now_ms() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::{Cursor, JobPlace, LetterPlace};
 use crate::job::{Event, Job, JobError, JobId, Owner, Priority, RawJson, Rejected};
 
 /// The backend could not be reached, or refused.
@@ -235,8 +236,8 @@ pub struct Submission {
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "plain words")]
 pub enum JobState {
+    /// Not in anybody's hands: in line, or put off until [`JobView::due_at`].
     Queued,
-    Scheduled,
     Running,
     AwaitingApproval,
     Completed,
@@ -245,12 +246,21 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// All, in the order of a job's life.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::AwaitingApproval, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// Whether the job has its result.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
     /// The word on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
-            Self::Scheduled => "scheduled",
             Self::Running => "running",
             Self::AwaitingApproval => "awaiting_approval",
             Self::Completed => "completed",
@@ -269,6 +279,9 @@ pub struct JobView {
     pub lane: Option<String>,
     pub attempts: u32,
     pub created_at: Option<String>,
+    /// Set while it is queued for later: asked for by its producer, or put off for another attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -290,6 +303,8 @@ pub struct JobView {
 pub struct JobFilter {
     /// Only those in this state.
     pub state: Option<JobState>,
+    /// Only those that are queued for later.
+    pub scheduled: bool,
     /// Only those that went this way.
     pub lane: Option<String>,
     /// Only those with this text in their id or in the message of their error; empty: all.
@@ -298,14 +313,31 @@ pub struct JobFilter {
     pub limit: usize,
     /// Only those of this owner.
     pub owner: Option<Owner>,
+    /// From here on; nothing: from the latest on.
+    pub from: Option<Cursor<JobPlace>>,
 }
 
 impl JobFilter {
+    /// What a list can be narrowed to: the states of a job, and `scheduled`, those that are queued for later.
+    pub const STATUSES: [&str; 7] =
+        ["queued", "scheduled", "running", "awaiting_approval", "completed", "failed", "cancelled"];
+
+    /// The same for one of [`Self::STATUSES`] only; nothing where `word` is none.
+    #[must_use]
+    pub fn of_status(self, word: &str) -> Option<Self> {
+        if word == "scheduled" {
+            return Some(Self { state: Some(JobState::Queued), scheduled: true, ..self });
+        }
+        let state = JobState::ALL.into_iter().find(|state| state.as_str() == word)?;
+        Some(Self { state: Some(state), scheduled: false, ..self })
+    }
+
     /// Whether a job is wanted.
     #[must_use]
     pub fn takes(&self, job: &JobView) -> bool {
         let said = || job.error.as_ref().and_then(|error| error.get("message")?.as_str()).unwrap_or_default();
         self.state.is_none_or(|state| state == job.state)
+            && (!self.scheduled || job.due_at.is_some())
             && self.lane.as_ref().is_none_or(|lane| job.lane.as_ref() == Some(lane))
             && self.owner.as_ref().is_none_or(|owner| job.owner.as_ref() == Some(owner))
             && (self.text.is_empty() || job.job_id.as_str().contains(&self.text) || said().contains(&self.text))
@@ -348,10 +380,35 @@ pub enum RetryOutcome {
     Unknown,
 }
 
+/// Which dead letters are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct LetterFilter {
+    /// Only those of this owner.
+    pub owner: Option<Owner>,
+    /// From here on; nothing: from the latest on.
+    pub from: Option<Cursor<LetterPlace>>,
+    /// So many of the latest that are wanted are left out, where there is no place to begin at.
+    pub skip: usize,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// How a request to put a dead letter back went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LetterRetry {
+    /// It is in the queue again, as the message of this job where that much can be read.
+    Accepted(Option<JobId>),
+    /// There is none.
+    Unknown,
+}
+
 /// A dead letter as it stands in Redis.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are the contract's; docs/protocol.md explains each")]
 pub struct DeadLetter {
+    /// Made of the letter's text, and no part of it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub letter_id: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub raw: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]

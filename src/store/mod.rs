@@ -40,7 +40,7 @@ pub use outbox::{Noted, Outbox};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresRecords;
 pub use recorder::{Keeping, Recorder, Scribe};
-pub use records::{Query, Record, Recorded, Records};
+pub use records::{Query, Record, RecordPlace, Recorded, Records};
 pub use redis::RedisStore;
 pub use runs::{Run, Runs};
 pub use series::{Minute, Series};

@@ -1,5 +1,7 @@
 //! What is kept of an ended job beyond the time of its result.
 
+use std::{fmt, str::FromStr};
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -7,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{Noted, StoreError};
 use crate::{
     job::{JobId, RawJson, Tokens},
-    queue::{JobState, JobView},
+    queue::{JobState, JobView, NoCursor, Page},
 };
 
 /// A database of records: exactly one of each job.
@@ -20,8 +22,8 @@ pub trait Records: Send + Sync + 'static {
     /// backend will never take, with its reason; the others are written.
     async fn write(&self, records: &[Record]) -> Result<Vec<(JobId, String)>, StoreError>;
 
-    /// Records that fit, latest first.
-    async fn search(&self, query: &Query) -> Result<Vec<Recorded>, StoreError>;
+    /// A page of records that fit, latest first: by when their jobs ended.
+    async fn search(&self, query: &Query) -> Result<Page<Recorded, RecordPlace>, StoreError>;
 
     /// Deletes up to `most` records of jobs that ended more than `days` ago, and says how many.
     async fn prune(&self, days: u32, most: u32) -> Result<u64, StoreError>;
@@ -145,7 +147,34 @@ pub struct Query {
     pub text: Option<String>,
     /// Ended at or after this time, RFC 3339.
     pub since: Option<String>,
+    /// Only those behind this place.
+    pub behind: Option<RecordPlace>,
     pub limit: u32,
+}
+
+/// A place among records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// When the job there ended, RFC 3339.
+    pub finished_at: String,
+    /// Its id.
+    pub job_id: String,
+}
+
+impl fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {} {}", self.finished_at, self.job_id)
+    }
+}
+
+impl FromStr for RecordPlace {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let (time, job_id) = text.strip_prefix("record ").and_then(|rest| rest.split_once(' ')).ok_or(NoCursor)?;
+        let time: jiff::Timestamp = time.parse().map_err(|_| NoCursor)?;
+        Ok(Self { finished_at: time.to_string(), job_id: job_id.to_owned() })
+    }
 }
 
 /// A record as it was found. Times are RFC 3339, UTC.
@@ -180,6 +209,7 @@ mod tests {
             lane: Some("execute".into()),
             attempts: 2,
             created_at: Some("2026-01-01T00:00:00.000Z".into()),
+            due_at: None,
             started_at: None,
             completed_at: None,
             result: document.map(|text| RawJson::from_trusted(text.to_owned())),

@@ -42,7 +42,7 @@ test("the overview counts, charts every figure, and renews itself", async () => 
   }
   await page.getByRole("link", { name: "The last day" }).click();
   assert.equal(await page.locator("figure").first().locator("tbody tr").count(), 96);
-  await rig.job({ job_id: "renewed", prompt: "p", delay_ms: 3_600_000 }, "scheduled");
+  await rig.job({ job_id: "renewed", prompt: "p", delay_ms: 3_600_000 }, "queued");
   await tile("Scheduled").filter({ hasText: "3" }).waitFor();
   await page.finish();
 });
@@ -204,10 +204,10 @@ test("dead letters go back or away, several at once", async () => {
   const left = async () => (await texts(page, "td.id")).sort();
   assert.deepEqual(await left(), ["dead-3", "dead-4", "dead-5", "no id"]);
   await page.getByLabel("all of this page").check();
-  assert.equal(await page.locator("input[name=id]:checked").count(), 3);
+  assert.equal(await page.locator("input[name=id]:checked").count(), 4);
   await page.getByLabel("Choose dead-5").uncheck();
   await page.getByRole("button", { name: "Back into the queue" }).click();
-  await page.getByRole("status").filter({ hasText: "2 letters are back in the queue." }).waitFor();
+  await page.getByRole("status").filter({ hasText: "3 letters are back in the queue." }).waitFor();
   // They run, fail as before, and are dead again.
   await until("the letters to come back", async () => {
     await page.goto(`${rig.url}/ui/dead`);

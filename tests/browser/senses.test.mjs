@@ -94,7 +94,7 @@ test("the skip link leads past the navigation, and forms go with Enter and Space
   assert.equal(await page.evaluate(() => document.activeElement.id), "main");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Space");
-  assert.equal(await page.locator("input[name=id]:checked").count(), 5);
+  assert.equal(await page.locator("input[name=id]:checked").count(), 6);
   await page.goto(`${rig.url}/ui/agents`);
   await page.getByLabel("Who would take").focus();
   await page.keyboard.type("I was charged twice");

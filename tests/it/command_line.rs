@@ -100,7 +100,10 @@ fn bad_usage_ends_with_2_and_says_what_to_do() {
         (&["run", "-"], "{\"job_id\":\"a\",\"prompt\":\"x\",\"version\":\"2.0\"}", "unsupported_version"),
         (&["run", "--prompt", "x", "--data", "-"], "{\"a\":", "-: "),
         (&["fly"], "", "unrecognized subcommand"),
-        (&["jobs", "list", "--status", "lost"], "", "one of queued"),
+        (&["jobs", "list", "--status", "lost"], "", "possible values: queued"),
+        (&["jobs", "list", "--cursor", "lost"], "", "none that a page of this list gave out"),
+        (&["dead", "list", "--cursor", "LWpvYiAxIGE"], "", "none that a page of this list gave out"),
+        (&["dead", "list", "--all", "--limit", "3"], "", "cannot be used with"),
         (&["eval", "intents", "Cargo.toml"], "", "line 1"),
     ];
     for (args, input, part) in rows {

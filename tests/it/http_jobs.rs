@@ -152,7 +152,12 @@ async fn priority_and_delay_hold() {
     let leases = [claim(&queue).await, claim(&queue).await, claim(&queue).await];
     let order = leases.each_ref().map(|lease| lease.delivery.job.as_ref().unwrap().job_id.as_str());
     assert_eq!(order, ["high", "normal", "low"]);
-    assert_eq!(call(&router, "GET", "/v1/jobs/later").await.json()["state"], "scheduled");
+    let later = call(&router, "GET", "/v1/jobs/later").await.json();
+    assert_eq!((&later["state"], later["due_at"].is_string()), (&"queued".into(), true), "{later}");
+    let waiting = call(&router, "GET", "/v1/jobs?status=scheduled").await.json();
+    assert_eq!((&waiting["jobs"][0], waiting["jobs"].as_array().unwrap().len()), (&later, 1));
+    let queued = call(&router, "GET", "/v1/jobs?status=queued").await.json();
+    assert_eq!(queued["jobs"], waiting["jobs"], "the others are in somebody's hands");
 }
 
 #[tokio::test]
@@ -274,6 +279,34 @@ async fn events_start_with_what_happened_and_end_with_the_job() {
     let end = send(&router, after(&seen.last().unwrap().1)).await;
     assert_eq!((end.status, end.body.len()), (StatusCode::NO_CONTENT, 0));
     assert_eq!(send(&router, after("nonsense")).await.problem(), "bad_request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_an_ended_job_ends_at_once_whatever_stands_behind_its_end() {
+    let queue = queue();
+    let router = routes(queue.clone());
+    let job = json!({"job_id": "d", "prompt": "x"});
+    post(&router, "/v1/jobs", &job).await;
+    finish(claim(&queue).await, Status::Completed, &json!({"job_id": "d", "status": "completed"})).await;
+    post(&router, "/v1/jobs", &job).await;
+    claim(&queue).await.finish(End::Duplicate).await.unwrap();
+    let words = async || -> Vec<String> {
+        let seen = events(&call(&router, "GET", "/v1/jobs/d/events").await.body);
+        seen.into_iter().map(|(word, ..)| word).collect()
+    };
+    // The clock moves by itself only where somebody waits.
+    let began = tokio::time::Instant::now();
+    assert_eq!(words().await, ["queued", "completed"]);
+    // Of a worker that did not know yet.
+    queue.emit(&id("d"), Event::new(EventKind::Token));
+    assert_eq!(words().await, ["queued", "completed", "token"]);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // One that starts afresh behind its end is followed to the new one.
+    call(&router, "POST", "/v1/jobs/d/retry").await;
+    let lease = claim(&queue).await;
+    let result = json!({"job_id": "d", "status": "failed"});
+    let (seen, ()) = tokio::join!(words(), finish(lease, Status::Failed, &result));
+    assert_eq!(seen, ["queued", "failed"]);
 }
 
 #[tokio::test(start_paused = true)]

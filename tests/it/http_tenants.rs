@@ -234,6 +234,7 @@ async fn a_role_reaches_so_far() {
         ("POST", "/v1/agents/route", job, 200, 403),
         ("POST", "/ui/playground", "prompt=x", 200, 403),
         ("DELETE", "/v1/jobs/a", "", 202, 403),
+        ("DELETE", "/v1/dead/a", "", 404, 403),
         ("POST", "/v1/queue/pause", "", 403, 403),
         ("POST", "/v1/queue/resume", "", 403, 403),
         ("POST", "/ui/queue", "action=pause", 403, 403),

@@ -219,7 +219,8 @@ async fn a_job_over_the_limit_waits_in_the_queue_and_not_in_a_slot() {
     assert_eq!(quick["status"], "completed", "the only slot is free while the first job waits: {quick}");
     let shown = stage.command(&["jobs", "show", "waits"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
-    assert_eq!((&shown["state"], &shown["attempts"]), (&json!("scheduled"), &json!(0)), "{shown}");
+    assert_eq!((&shown["state"], &shown["attempts"]), (&json!("queued"), &json!(0)), "{shown}");
+    assert!(shown["due_at"].as_str().is_some_and(|due| due > shown["created_at"].as_str().unwrap()), "{shown}");
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use agent_runner::{
     job::{ErrorCode, Event, EventKind, JobError, Lane, Priority, RawJson, Status},
     queue::{
-        CancelOutcome, Decision, DecisionOutcome, End, JobFilter, JobState, LeaseEnd, RetryOutcome, Standing, immediate,
+        CancelOutcome, Decision, DecisionOutcome, End, JobFilter, JobState, LeaseEnd, LetterRetry, RetryOutcome,
+        Standing, immediate,
     },
 };
 use serde_json::{Value, json};
@@ -180,7 +181,9 @@ async fn a_retry_comes_back_with_the_next_attempt(rig: Rig) {
         assert_eq!(lease.delivery.standing, Standing::Runnable);
         let error = JobError::new(ErrorCode::Internal, "later");
         finish(lease, End::Retry { after: Duration::from_millis(300), error }).await;
-        assert_eq!(rig.state("a").await, Some(JobState::Scheduled));
+        let view = rig.queue.job(&job("a")).await.unwrap().unwrap();
+        assert_eq!(view.state, JobState::Queued);
+        assert!(view.due_at.is_some() && view.due_at > view.created_at, "{view:?}");
     }
     finish(rig.one().await, done("1")).await;
     assert_eq!(rig.queue.job(&job("a")).await.unwrap().unwrap().attempts, 4);
@@ -315,14 +318,14 @@ async fn dead_letters_are_retried_and_discarded(rig: Rig) {
     while all().await < 3 {
         tokio::task::yield_now().await;
     }
-    assert!(rig.queue.retry_dead(&job("b")).await.unwrap());
-    assert!(!rig.queue.retry_dead(&job("nobody")).await.unwrap());
+    assert_eq!(rig.queue.retry_dead("b").await.unwrap(), LetterRetry::Accepted(Some(job("b"))));
+    assert_eq!(rig.queue.retry_dead("nobody").await.unwrap(), LetterRetry::Unknown);
     let lease = rig.one().await;
     assert_eq!((id_of(&lease), lease.delivery.standing, lease.delivery.attempt), ("b", Standing::Runnable, 1));
     finish(lease, done("2")).await;
     assert_eq!(rig.result("b").await.as_deref(), Some("2"));
     assert_eq!(all().await, 2);
-    assert_eq!(rig.queue.discard_dead(Some(&[job("a")])).await.unwrap(), 1);
+    assert_eq!(rig.queue.discard_dead(Some(&["a".into()])).await.unwrap(), 1);
     assert_eq!(rig.queue.discard_dead(None).await.unwrap(), 1);
     assert_eq!(all().await, 0);
 }
@@ -338,7 +341,8 @@ async fn a_pause_stops_the_taking(rig: Rig) {
 
 async fn jobs_wait_until_they_are_due(rig: Rig) {
     rig.submit("api", Priority::Normal, Some(700)).await;
-    assert_eq!(rig.state("api").await, Some(JobState::Scheduled));
+    let view = rig.queue.job(&job("api")).await.unwrap().unwrap();
+    assert_eq!((view.state, view.due_at.is_some()), (JobState::Queued, true));
     rig.push(r#"{"job_id":"raw","prompt":"p","delay_ms":900}"#).await;
     rig.push_job("now").await;
     let mut order = Vec::new();
@@ -397,27 +401,25 @@ async fn numbers_and_lists_tell_what_is_there(rig: Rig) {
     }
     let stats = rig.queue.stats().await.unwrap();
     assert_eq!((stats.pending, stats.scheduled, stats.dead, stats.paused), (2, 1, 0, false));
-    let list = |state: Option<JobState>| {
-        let queue = rig.queue.clone();
-        async move {
-            let mut ids: Vec<String> = queue
-                .jobs(&JobFilter { state, limit: 10, ..JobFilter::default() })
-                .await
-                .unwrap()
-                .into_iter()
-                .map(|view| view.job_id.to_string())
-                .collect();
-            ids.sort();
-            ids.join(" ")
-        }
-    };
-    assert_eq!(list(None).await, "a b c d later");
-    assert_eq!(list(Some(JobState::Queued)).await, "c d");
-    assert_eq!(list(Some(JobState::Completed)).await, "a");
-    assert_eq!(list(Some(JobState::Running)).await, "b");
-    assert_eq!(rig.queue.jobs(&JobFilter { limit: 2, ..JobFilter::default() }).await.unwrap().len(), 2);
+    let all = || JobFilter { limit: 10, ..JobFilter::default() };
+    assert_eq!(sorted(&rig, all()).await, "a b c d later");
+    for (status, ids) in
+        [("queued", "c d later"), ("scheduled", "later"), ("completed", "a"), ("running", "b"), ("failed", "")]
+    {
+        assert_eq!(sorted(&rig, all().of_status(status).unwrap()).await, ids, "{status}");
+    }
+    assert!(all().of_status("done").is_none());
+    assert_eq!(rig.queue.jobs(&JobFilter { limit: 2, ..all() }).await.unwrap().items.len(), 2);
     rig.queue.ping().await.unwrap();
     rig.queue.close().await;
+}
+
+/// The ids of a page of jobs, in the order of the alphabet.
+async fn sorted(rig: &Rig, filter: JobFilter) -> String {
+    let page = rig.queue.jobs(&filter).await.unwrap();
+    let mut ids: Vec<&str> = page.items.iter().map(|view| view.job_id.as_str()).collect();
+    ids.sort_unstable();
+    ids.join(" ")
 }
 
 async fn lists_are_narrowed_and_a_live_job_can_be_read(rig: Rig) {
@@ -433,12 +435,7 @@ async fn lists_are_narrowed_and_a_live_job_can_be_read(rig: Rig) {
     }
     rig.push_job("held").await;
     let _held = rig.one().await;
-    let ids = async |filter: JobFilter| {
-        let mut ids: Vec<String> =
-            rig.queue.jobs(&filter).await.unwrap().iter().map(|view| view.job_id.to_string()).collect();
-        ids.sort();
-        ids.join(" ")
-    };
+    let ids = async |filter: JobFilter| sorted(&rig, filter).await;
     let all = || JobFilter { limit: 10, ..JobFilter::default() };
     let failed = || JobFilter { state: Some(JobState::Failed), ..all() };
     while ids(failed()).await != "broken-1 broken-2" {

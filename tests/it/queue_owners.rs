@@ -4,21 +4,12 @@ use std::time::Duration;
 
 use agent_runner::{
     job::{ErrorCode, Event, EventKind, JobError, Owner, RawJson},
-    queue::{Decision, End, JobFilter, RetryOutcome, Submission},
+    queue::{Decision, End, JobFilter, LetterFilter, LetterRetry, RetryOutcome, Submission},
 };
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::support::rig::{Rig, done, failed, finish, job};
-
-macro_rules! for_each_driver {
-    ($story:ident: $($driver:ident),*) => {
-        mod $story {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $driver() { super::$story(super::Rig::$driver().await).await; })*
-        }
-    };
-}
+use crate::support::rig::{Rig, done, failed, finish, for_each_driver, job};
 
 for_each_driver!(an_owner_stays_with_a_job: memory, redis, limited, cluster);
 for_each_driver!(what_runs_under_an_id_says_whose_it_is: memory, redis, cluster);
@@ -47,7 +38,7 @@ async fn owner(rig: &Rig, id: &str) -> Option<Owner> {
     let view = rig.queue.job(&job(id)).await.unwrap().unwrap();
     let listed = |owner: Option<Owner>| async {
         let filter = JobFilter { limit: 100, owner, ..JobFilter::default() };
-        rig.queue.jobs(&filter).await.unwrap().into_iter().find(|view| view.job_id.as_str() == id)
+        rig.queue.jobs(&filter).await.unwrap().items.into_iter().find(|view| view.job_id.as_str() == id)
     };
     assert_eq!(listed(None).await.unwrap().owner, view.owner);
     if view.owner.is_some() {
@@ -125,15 +116,19 @@ async fn letters_know_their_owner(rig: Rig) {
         tokio::task::yield_now().await;
     }
     let ann = Owner::of(ANN).unwrap();
-    let ids = |letters: Vec<agent_runner::queue::DeadLetter>| -> Vec<String> {
-        letters.into_iter().filter_map(|letter| letter.job_id).collect()
+    let of = |owner: &str| LetterFilter { owner: Owner::of(owner), limit: 10, ..LetterFilter::default() };
+    let ids = async |filter: LetterFilter| -> Vec<String> {
+        rig.queue.letters(&filter).await.unwrap().items.into_iter().filter_map(|letter| letter.job_id).collect()
     };
-    assert_eq!(ids(rig.queue.dead_of(&ann, 0, 10).await.unwrap()), ["d", "c", "a"]);
-    assert_eq!(ids(rig.queue.dead_of(&ann, 1, 1).await.unwrap()), ["c"]);
-    assert!(rig.queue.dead_of(&Owner::of("eve").unwrap(), 0, 10).await.unwrap().is_empty());
-    assert_eq!(rig.queue.dead_owners(&job("a")).await.unwrap(), [Some(ann.clone())]);
-    assert!(rig.queue.dead_owners(&job("x")).await.unwrap().is_empty());
-    assert!(rig.queue.retry_dead(&job("a")).await.unwrap());
+    assert_eq!(ids(of(ANN)).await, ["d", "c", "a"]);
+    let first = rig.queue.letters(&LetterFilter { limit: 2, ..of(ANN) }).await.unwrap();
+    assert_eq!(ids(LetterFilter { from: first.older, ..of(ANN) }).await, ["a"]);
+    assert!(ids(of("eve")).await.is_empty());
+    assert_eq!(rig.queue.dead_owners("a").await.unwrap(), [Some(ann.clone())]);
+    let nobodys = rig.queue.dead(0, 1).await.unwrap().remove(0);
+    assert_eq!(rig.queue.dead_owners(&nobodys.letter_id).await.unwrap(), [None]);
+    assert!(rig.queue.dead_owners("x").await.unwrap().is_empty());
+    assert_eq!(rig.queue.retry_dead("a").await.unwrap(), LetterRetry::Accepted(Some(job("a"))));
     assert_eq!(owner(&rig, "a").await, Some(ann));
     rig.queue.close().await;
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner::{
     job::{ErrorCode, Event, EventKind, PatchTarget, RawJson, Status},
-    queue::{End, Finished, Lease, Queue, RedisQueue, Source, Standing},
+    queue::{End, Finished, Lease, LetterRetry, Queue, RedisQueue, Source, Standing},
     settings::{Intake, Settings},
 };
 use serde_json::{Value, json};
@@ -169,7 +169,7 @@ async fn what_is_no_token_becomes_a_dead_letter_with_the_reason() {
     assert!(pending(&redis).await.is_empty());
     assert_eq!(queue.stats().await.unwrap().dead, 3);
     // It can be found and tried again, as the token it was.
-    assert!(queue.retry_dead(&job("t9")).await.unwrap());
+    assert_eq!(queue.retry_dead("t9").await.unwrap(), LetterRetry::Accepted(Some(job("t9"))));
     assert_eq!(one(&queue).await.delivery.source, Source::Stream);
     assert_eq!(queue.discard_dead(None).await.unwrap(), 2);
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner::{
     job::JobId,
-    queue::SharedQueue,
-    store::{Keeping, Noted, Outbox, Query, Record, Recorded, Recorder, Records, RedisStore, StoreError},
+    queue::{Page, SharedQueue},
+    store::{Keeping, Noted, Outbox, Query, Record, RecordPlace, Recorded, Recorder, Records, RedisStore, StoreError},
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -96,8 +96,8 @@ impl Records for Shelf {
         Ok(refused)
     }
 
-    async fn search(&self, _query: &Query) -> Result<Vec<Recorded>, StoreError> {
-        Ok(Vec::new())
+    async fn search(&self, _query: &Query) -> Result<Page<Recorded, RecordPlace>, StoreError> {
+        Ok(Page { items: Vec::new(), older: None, newer: None })
     }
 
     async fn prune(&self, _days: u32, _most: u32) -> Result<u64, StoreError> {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use agent_runner::{
     job::{JobId, RawJson, Tokens},
-    queue::JobState,
-    store::{PostgresRecords, Query, Record, Records},
+    queue::{Cursor, JobState},
+    store::{PostgresRecords, Query, Record, RecordPlace, Records},
 };
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn records(server: &Postgres) -> PostgresRecords {
 
 async fn found(records: &PostgresRecords, query: Query) -> Vec<String> {
     let query = Query { limit: if query.limit == 0 { 100 } else { query.limit }, ..query };
-    records.search(&query).await.unwrap().into_iter().map(|record| record.job_id).collect()
+    records.search(&query).await.unwrap().items.into_iter().map(|record| record.job_id).collect()
 }
 
 #[tokio::test]
@@ -125,9 +125,33 @@ async fn records_are_found_by_what_people_ask_for() {
     ] {
         assert_eq!(found(&records, query.clone()).await, ids, "{query:?}");
     }
-    let early = &records.search(&Query { limit: 2, ..Query::default() }).await.unwrap()[1];
+    let early = &records.search(&Query { limit: 2, ..Query::default() }).await.unwrap().items[1];
     assert_eq!(early.finished_at.as_deref(), Some("2026-01-02T00:00:00.002Z"));
     assert_eq!((early.tokens_used, early.cost_usd), (3, 0.25));
+}
+
+#[tokio::test]
+async fn pages_of_a_search_follow_each_other_whatever_is_recorded_meanwhile() {
+    let server = Postgres::start();
+    let records = records(&server);
+    let at = |id: &str, second: u32| Record {
+        finished_at: Some(format!("2026-01-02T00:00:{second:02}.002Z")),
+        ..record(id, 1)
+    };
+    // Two ended in the same moment.
+    records.write(&[at("e", 5), at("d", 4), at("c", 3), at("b", 3), at("a", 1)]).await.unwrap();
+    let (mut seen, mut behind) = (Vec::new(), None);
+    loop {
+        let query = Query { behind, limit: 2, owner: Some("ann".into()), ..Query::default() };
+        let page = records.search(&query).await.unwrap();
+        assert!(page.items.len() <= 2);
+        seen.extend(page.items.into_iter().map(|record| record.job_id));
+        records.write(&[at(&format!("new-{}", seen.len()), 9)]).await.unwrap();
+        let Some(next) = page.older else { break };
+        // As it comes from a command line.
+        behind = Some(next.to_string().parse::<Cursor<RecordPlace>>().unwrap().place);
+    }
+    assert_eq!(seen, ["e", "d", "b", "c", "a"]);
 }
 
 #[tokio::test]

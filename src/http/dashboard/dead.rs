@@ -1,14 +1,19 @@
 //! Dead letters: why each died, and back into the queue or away with them, one or many.
 
 use askama::Template;
-use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
+use axum::{
+    body::Body,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
 
 use super::{
     super::{App, access::Access, body, extract::Query, jobs::letters, problem::Problem, quota},
     overview::in_time,
-    page::{Fault, Page, back_to, job_path},
+    page::{Fault, Page, Turns, back_to, job_path},
 };
-use crate::{job::JobId, queue::DeadLetter};
+use crate::queue::{DeadLetter, LetterFilter, LetterRetry};
 
 /// Letters on one page.
 const PAGE: usize = 100;
@@ -18,6 +23,8 @@ const EXCERPT: usize = 400;
 
 struct Letter {
     id: String,
+    /// The id of its job, where that could be read.
+    job: String,
     path: String,
     source: String,
     code: &'static str,
@@ -39,21 +46,22 @@ struct Dead {
     acts: bool,
     /// What was done just now.
     done: Option<String>,
-    /// Where the page before and the next begin, where there are such.
-    newer: Option<usize>,
-    older: Option<usize>,
+    /// Where this page begins, so that its form leads back here.
+    cursor: String,
+    turns: Turns,
 }
 
 fn letter(letter: DeadLetter) -> Letter {
-    let id = letter.job_id.unwrap_or_default();
+    let job = letter.job_id.unwrap_or_default();
     let raw = letter.raw.or(letter.raw_base64).unwrap_or_default();
     let mut excerpt: String = raw.chars().take(EXCERPT).collect();
     if excerpt.len() < raw.len() {
         excerpt.push('…');
     }
     Letter {
-        path: job_path(&id),
-        id,
+        id: letter.letter_id,
+        path: job_path(&job),
+        job,
         source: letter.source.unwrap_or_default(),
         code: letter.error.code.as_str(),
         message: letter.error.message,
@@ -64,17 +72,19 @@ fn letter(letter: DeadLetter) -> Letter {
     }
 }
 
-/// `GET /ui/dead?offset=`.
-pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Page<impl Template>, Fault> {
-    let offset = query.number("offset", 0, 1_000_000)?.unwrap_or(0);
-    let offset = usize::try_from(offset).unwrap_or(0);
-    let found = in_time(letters(&app, &access, offset, PAGE)).await?;
+/// `GET /ui/dead?cursor=`.
+pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Response, Fault> {
+    let filter = LetterFilter { owner: access.owner(), from: query.cursor()?, skip: 0, limit: PAGE };
+    let found = in_time(letters(&app, &filter)).await?;
+    let turns = Turns::of("/ui/dead", &query, &found);
+    if turns.newer.is_none() && filter.from.is_some_and(|from| from.newer) {
+        return Ok(back_to(&turns.first));
+    }
     let total = if access.sees_all() { Some(in_time(app.queue.stats()).await?.dead) } else { None };
-    let older = (found.len() == PAGE).then_some(offset + PAGE);
-    let newer = (offset > 0).then(|| offset.saturating_sub(PAGE));
     let done = done(query.number("retried", 0, u64::MAX)?, query.number("discarded", 0, u64::MAX)?);
-    let letters = found.into_iter().map(letter).collect();
-    Ok(Page(Dead { nav: "dead", letters, total, acts: access.acts(), done, newer, older }))
+    let cursor = query.get("cursor").unwrap_or_default().to_owned();
+    let letters = found.items.into_iter().map(letter).collect();
+    Ok(Page(Dead { nav: "dead", letters, total, acts: access.acts(), done, cursor, turns }).into_response())
 }
 
 /// What the form before this page did, in a sentence.
@@ -89,7 +99,8 @@ fn done(retried: Option<u64>, discarded: Option<u64>) -> Option<String> {
     })
 }
 
-/// `POST /ui/dead`: `action` is `retry` or `discard`, `id` as often as there are letters to do it to.
+/// `POST /ui/dead`: `action` is `retry` or `discard`, `id` as often as there are letters to do it to, `cursor` of the
+/// page where they were chosen.
 pub(super) async fn act(
     State(app): State<App>,
     access: Access,
@@ -102,7 +113,7 @@ pub(super) async fn act(
         Some("discard") => true,
         _ => return Err(Problem::bad_request("`action` must be retry or discard").into()),
     };
-    let ids: Vec<JobId> = form.all("id").filter_map(|id| JobId::parse(id).ok()).collect();
+    let ids: Vec<String> = form.all("id").map(str::to_owned).collect();
     for id in &ids {
         access.check_dead(&app, id).await?;
     }
@@ -112,9 +123,10 @@ pub(super) async fn act(
     } else {
         for id in &ids {
             quota::charge(&app, access.owner_name()).await?;
-            letters += u64::from(app.queue.retry_dead(id).await?);
+            letters += u64::from(app.queue.retry_dead(id).await? != LetterRetry::Unknown);
         }
     }
     tracing::info!(letters, discard, "dead letters were dealt with on the dashboard");
-    Ok(back_to(&format!("/ui/dead?{}={letters}", if discard { "discarded" } else { "retried" })))
+    let (what, letters) = (if discard { "discarded" } else { "retried" }, letters.to_string());
+    Ok(back_to(&format!("/ui/dead?{}", form.with(&["action", "id"], Some((what, &letters))))))
 }

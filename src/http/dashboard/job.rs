@@ -43,6 +43,7 @@ struct JobPage {
     lane: String,
     attempts: u32,
     created: String,
+    due: String,
     started: String,
     completed: String,
     prompt: String,
@@ -64,7 +65,7 @@ pub(super) async fn show(
 ) -> Result<Page<impl Template>, Fault> {
     let view = in_time(app.queue.job(&id)).await?.filter(|view| access.sees(view.owner.as_ref()));
     let view = view.ok_or_else(|| unknown(&id))?;
-    let ended = matches!(view.state, JobState::Completed | JobState::Failed | JobState::Cancelled);
+    let ended = view.state.has_ended();
     let job = match ended {
         true => in_time(app.queue.ended_job(&id)).await?,
         false => in_time(app.queue.live_job(&id)).await?,
@@ -84,6 +85,7 @@ pub(super) async fn show(
         lane: text(&view.lane),
         attempts: view.attempts,
         created: text(&view.created_at),
+        due: text(&view.due_at),
         started: text(&view.started_at),
         completed: text(&view.completed_at),
         prompt: job.as_ref().map(|job| job.prompt_text().to_owned()).unwrap_or_default(),

@@ -7,9 +7,9 @@ use axum::{
 };
 
 use super::{
-    super::{App, access::Access, extract::Query, jobs::STATES},
+    super::{App, access::Access, extract::Query},
     overview::in_time,
-    page::{Fault, Page, back_to, between, job_path},
+    page::{Fault, Page, Turns, back_to, between, job_path},
 };
 use crate::{
     job::JobId,
@@ -30,6 +30,8 @@ pub(super) struct Line {
     pub(super) lane: String,
     pub(super) attempts: u32,
     pub(super) created: String,
+    /// When it may be taken, where it is queued for later.
+    pub(super) due: String,
     pub(super) took: String,
     /// Code and message, where it failed.
     pub(super) error: String,
@@ -48,6 +50,7 @@ pub(super) fn lines(jobs: &[JobView]) -> Vec<Line> {
         lane: job.lane.clone().unwrap_or_default(),
         attempts: job.attempts,
         created: job.created_at.clone().unwrap_or_default(),
+        due: job.due_at.clone().unwrap_or_default(),
         took: between(job.started_at.as_deref(), job.completed_at.as_deref()).unwrap_or_default(),
         error: member(job, "message").or_else(|| member(job, "type")).unwrap_or_default(),
     };
@@ -64,9 +67,10 @@ struct Jobs {
     lengths: Vec<(usize, bool)>,
     search: String,
     jobs: Vec<Line>,
+    turns: Turns,
 }
 
-/// `GET /ui/jobs?status=&lane=&limit=&q=`. A whole id leads to its page; a part of one narrows the list.
+/// `GET /ui/jobs?status=&lane=&limit=&q=&cursor=`. A whole id leads to its page; a part of one narrows the list.
 pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -> Result<Response, Fault> {
     let search = query.get("q").unwrap_or_default().trim().to_owned();
     if let Ok(id) = JobId::parse(&search)
@@ -74,20 +78,27 @@ pub(super) async fn list(State(app): State<App>, access: Access, query: Query) -
     {
         return Ok(back_to(&job_path(&search)));
     }
-    let state = STATES.into_iter().find(|state| query.get("status") == Some(state.as_str()));
+    let status = query.get("status").unwrap_or_default();
     let wanted = query.get("limit").and_then(|text| text.parse().ok());
     let limit = wanted.filter(|wanted| LENGTHS.contains(wanted)).unwrap_or(LENGTHS[0]);
     let lane = LANES.into_iter().find(|lane| query.get("lane") == Some(lane));
-    let (text, owner) = (search.clone(), access.owner());
-    let filter = JobFilter { state, lane: lane.map(str::to_owned), text, limit, owner };
-    let jobs = lines(&in_time(app.queue.jobs(&filter)).await?);
+    let (text, owner, from) = (search.clone(), access.owner(), query.cursor()?);
+    let all = JobFilter { lane: lane.map(str::to_owned), text, limit, owner, from, ..JobFilter::default() };
+    let filter = all.clone().of_status(status).unwrap_or(all);
+    let found = in_time(app.queue.jobs(&filter)).await?;
+    let turns = Turns::of("/ui/jobs", &query, &found);
+    if turns.newer.is_none() && filter.from.as_ref().is_some_and(|from| from.newer) {
+        // Nothing is newer: this is the first page, which may have room for more.
+        return Ok(back_to(&turns.first));
+    }
     let page = Jobs {
         nav: "jobs",
-        states: STATES.iter().map(|known| (known.as_str(), state == Some(*known))).collect(),
+        states: JobFilter::STATUSES.iter().map(|known| (*known, status == *known)).collect(),
         lanes: LANES.iter().map(|known| (*known, lane == Some(*known))).collect(),
         lengths: LENGTHS.iter().map(|length| (*length, *length == limit)).collect(),
         search,
-        jobs,
+        jobs: lines(&found.items),
+        turns,
     };
     Ok(Page(page).into_response())
 }

@@ -52,9 +52,9 @@ pub(super) async fn show(State(app): State<App>, access: Access, query: Query) -
     let few = |state| JobFilter { state: Some(state), limit: FEW, owner: access.owner(), ..JobFilter::default() };
     let waiting = match stats.awaiting_approval {
         0 => Vec::new(),
-        _ => in_time(app.queue.jobs(&few(JobState::AwaitingApproval))).await?,
+        _ => in_time(app.queue.jobs(&few(JobState::AwaitingApproval))).await?.items,
     };
-    let failed = in_time(app.queue.jobs(&few(JobState::Failed))).await?;
+    let failed = in_time(app.queue.jobs(&few(JobState::Failed))).await?.items;
     let charts = match fleet {
         true => chart::all(&app.series, day).await.map_err(|e| Problem::store_unavailable(&e.to_string()))?,
         false => Vec::new(),

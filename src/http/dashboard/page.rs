@@ -1,5 +1,7 @@
 //! What every page shares: how it is sent, how it fails, and how times and ids are written.
 
+use std::fmt::Display;
+
 use askama::Template;
 use axum::{
     extract::Request,
@@ -8,8 +10,8 @@ use axum::{
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::super::problem::Problem;
-use crate::queue::QueueError;
+use super::super::{extract::Query, problem::Problem};
+use crate::queue::{self, Cursor, QueueError};
 
 /// Scripts, styles and requests of our own only; no frames, no inline code.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -89,6 +91,27 @@ pub(in crate::http) fn told(request: &Request, problem: Problem) -> Response {
 /// Whether a path is that of a page.
 pub(super) fn is_page(path: &str) -> bool {
     path == "/" || path.starts_with("/ui/")
+}
+
+/// The ways from a page of a list to its neighbours, with everything else that was asked for.
+pub(super) struct Turns {
+    /// To the latest.
+    pub(super) first: String,
+    pub(super) newer: Option<String>,
+    pub(super) older: Option<String>,
+}
+
+impl Turns {
+    /// From `page` of the list at `path`, which was asked for with `query`.
+    pub(super) fn of<T, P: Display>(path: &str, query: &Query, page: &queue::Page<T, P>) -> Self {
+        let without = ["cursor", "retried", "discarded"];
+        let to = |cursor: Option<&str>| {
+            let asked = query.with(&without, cursor.map(|cursor| ("cursor", cursor)));
+            if asked.is_empty() { path.to_owned() } else { format!("{path}?{asked}") }
+        };
+        let beside = |cursor: &Option<Cursor<P>>| cursor.as_ref().map(|cursor| to(Some(&cursor.to_string())));
+        Self { first: to(None), newer: beside(&page.newer), older: beside(&page.older) }
+    }
 }
 
 /// Leads back after a form was carried out.

@@ -12,9 +12,11 @@ for _, key in ipairs(KEYS) do
   for i = 1, count do
     local name, data, last = ARGV[at], ARGV[at + 1], ARGV[at + 2] == '1'
     at = at + 3
-    expires = expires or last or name == 'queued'
     local known = false
-    if last or ARGV[3] == '1' then
+    if name == 'queued' then
+      -- A duplicate is no new beginning.
+      known = redis.call('EXISTS', key) == 1
+    elseif last or ARGV[3] == '1' then
       -- Events of another worker may stand behind the last one: of one that ran on without knowing that its claim is gone.
       local tail = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 64)
       for _, entry in ipairs(tail) do
@@ -26,6 +28,7 @@ for _, key in ipairs(KEYS) do
         end
       end
     end
+    expires = expires or last or (name == 'queued' and not known)
     if not known then
       if i == count then
         redis.call('XADD', key, 'MAXLEN', '~', ARGV[2], '*', 'event', name, 'data', data)

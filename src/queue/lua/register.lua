@@ -25,7 +25,7 @@ for i = 1, n do
     verdict = 1
   else
     seen[id] = true
-    if record then created = record:match('^%a:(%d+):') or created else new[#new + 1] = id end
+    if record then created = record:match('^%a:(%d+):') or created else new[#new + 1] = ARGV[1] .. ' ' .. id end
     fields[#fields + 1] = id
     fields[#fields + 1] = 'R:' .. created .. ':' .. ARGV[1] .. ':' .. attempt .. ':' .. claim
     -- The message that runs says whose the job is, whatever was said when it was submitted.

@@ -24,7 +24,7 @@ end
 if new then
   if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. ' owner', ARGV[9])
   else redis.call('HDEL', KEYS[1], ARGV[1] .. ' owner') end
-  redis.call('LPUSH', KEYS[2], ARGV[1])
+  redis.call('LPUSH', KEYS[2], stamp .. ' ' .. ARGV[1])
   redis.call('LTRIM', KEYS[2], 0, ARGV[6] - 1)
 end
 return 1

@@ -48,8 +48,10 @@ impl Shared {
         let bury = |state: &mut State, error| {
             count::dead_letter();
             let letter = DeadLetter::new(delivery, job_id.as_ref(), &error, None);
-            state.dead.push_front(letter);
-            state.dead.truncate(self.max_dead);
+            state.dead.extend(DeadLetter::read(&letter.text()));
+            while state.dead.len() > self.max_dead {
+                state.dead.pop_front();
+            }
         };
         match (end, &job_id) {
             (End::Result { result, status, lane, event, signal, dead }, Some(job_id)) => {

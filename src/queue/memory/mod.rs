@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::state::{Message, State};
 use super::{
-    CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobState, JobView, Lease, LeaseBackend, LeaseEnd,
-    Queue, QueueError, QueueStats, RetryOutcome, StoredEvent, Submission,
+    CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobPlace, JobState, JobView, Lease, LeaseBackend,
+    LeaseEnd, LetterFilter, LetterPlace, LetterRetry, Page, Queue, QueueError, QueueStats, RetryOutcome, StoredEvent,
+    Submission,
+    letters::{self, Letters},
 };
 use crate::{
     job::{Event, EventKind, Job, JobId, JobLimits, Priority, RawJson, Rejected},
@@ -110,6 +112,21 @@ impl Shared {
 }
 
 #[async_trait]
+impl Letters for Shared {
+    fn lists(&self) -> usize {
+        1
+    }
+
+    async fn length(&self, _: usize) -> Result<usize, QueueError> {
+        Ok(self.state.lock().dead.len())
+    }
+
+    async fn slice(&self, _: usize, most: usize, least: usize) -> Result<Vec<(usize, DeadLetter)>, QueueError> {
+        Ok(self.state.lock().slice(most, least))
+    }
+}
+
+#[async_trait]
 impl Queue for MemoryQueue {
     async fn claim(&self, max: usize) -> Result<Vec<Lease>, QueueError> {
         let shared = &self.shared;
@@ -199,7 +216,7 @@ impl Queue for MemoryQueue {
         Ok(message.map(|message| Job::parse(&message, &self.shared.limits)))
     }
 
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, QueueError> {
+    async fn jobs(&self, filter: &JobFilter) -> Result<Page<JobView, JobPlace>, QueueError> {
         Ok(self.shared.state.lock().views(filter))
     }
 
@@ -235,24 +252,25 @@ impl Queue for MemoryQueue {
         Ok(RetryOutcome::Accepted)
     }
 
-    async fn dead(&self, offset: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        Ok(self.shared.state.lock().dead.iter().skip(offset).take(limit).cloned().collect())
+    async fn letters(&self, filter: &LetterFilter) -> Result<Page<DeadLetter, LetterPlace>, QueueError> {
+        letters::page(&*self.shared, filter).await
     }
 
-    async fn retry_dead(&self, job_id: &JobId) -> Result<bool, QueueError> {
-        let Some(letter) = self.shared.state.lock().take_letter(job_id) else { return Ok(false) };
+    async fn retry_dead(&self, id: &str) -> Result<LetterRetry, QueueError> {
+        let Some(letter) = self.shared.state.lock().take_letter(id) else { return Ok(LetterRetry::Unknown) };
         let message = letter.message();
-        // A letter may hold a message whose id is not the one it is filed under.
-        let id = Job::parse(&message, &self.shared.limits).map_or(None, |job| Some(job.job_id));
-        self.shared.requeue(id.as_ref().unwrap_or(job_id), message)?;
-        Ok(true)
+        let job_id = letter.about(&self.shared.limits);
+        match &job_id {
+            Some(job_id) => self.shared.requeue(job_id, message)?,
+            None => self.push(message)?,
+        }
+        Ok(LetterRetry::Accepted(job_id))
     }
 
-    async fn discard_dead(&self, job_ids: Option<&[JobId]>) -> Result<u64, QueueError> {
+    async fn discard_dead(&self, ids: Option<&[String]>) -> Result<u64, QueueError> {
         let dead = &mut self.shared.state.lock().dead;
         let before = dead.len();
-        let of = |letter: &DeadLetter, id: &JobId| letter.job_id.as_deref() == Some(id.as_str());
-        dead.retain(|letter| job_ids.is_some_and(|ids| !ids.iter().any(|id| of(letter, id))));
+        dead.retain(|letter| ids.is_some_and(|ids| !ids.iter().any(|id| letter.is(id))));
         Ok((before - dead.len()) as u64)
     }
 

@@ -1,5 +1,7 @@
 //! Everything the in-process queue knows, behind one lock.
 
+mod lists;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, OnceLock, Weak},
@@ -11,10 +13,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    job::{Event, Job, JobId, JobLimits, Owner, Priority, RawJson, Rejected},
+    job::{Event, EventKind, Job, JobId, JobLimits, Owner, Priority, RawJson, Rejected},
     queue::{
-        Approval, DeadLetter, DecisionOutcome, Delivery, JobFilter, JobState, JobView, Lease, LeaseBackend, LeaseEnd,
-        QueueError, QueueStats, Source, Standing, StoredEvent, closing::Closing, count, stamp,
+        Approval, DeadLetter, DecisionOutcome, Delivery, JobState, Lease, LeaseBackend, LeaseEnd, QueueError,
+        QueueStats, Source, Standing, StoredEvent, closing::Closing, count, stamp,
     },
 };
 
@@ -44,6 +46,8 @@ impl Message {
 /// What is known of a job that lives.
 struct Live {
     state: JobState,
+    /// When it may be taken, where it is queued for later.
+    due: Option<u64>,
     created: u64,
     started: Option<u64>,
     attempts: u32,
@@ -89,6 +93,7 @@ pub(super) struct State {
     ended: HashMap<JobId, Closing>,
     order: VecDeque<JobId>,
     events: HashMap<JobId, VecDeque<StoredEvent>>,
+    /// The latest at the end.
     pub(super) dead: VecDeque<DeadLetter>,
     pub(super) paused: bool,
     count: u64,
@@ -130,7 +135,9 @@ impl State {
         let at = (Instant::now() + wait, self.next());
         self.delayed.insert(at, (job_id.cloned(), Message { waited: true, ..message }));
         if let Some(job_id) = job_id {
-            self.enlist(job_id, JobState::Scheduled);
+            self.enlist(job_id, JobState::Queued);
+            let due = stamp::now_ms() + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX / 2);
+            self.live.entry(job_id.clone()).and_modify(|live| live.due = Some(due));
         }
         Ok(())
     }
@@ -140,18 +147,14 @@ impl State {
         self.delayed.keys().next().map(|(at, _)| *at)
     }
 
-    /// Notes that a job lives, in `state` and held by nobody.
+    /// Notes that a job lives, in `state` and held by nobody. One that has ended does not live again for a message
+    /// that will turn out to be its duplicate.
     pub(super) fn enlist(&mut self, job_id: &JobId, state: JobState) {
-        let created = stamp::now_ms();
-        let live = self.live.entry(job_id.clone()).or_insert(Live {
-            state,
-            created,
-            started: None,
-            attempts: 0,
-            claim: None,
-            owner: None,
-        });
-        (live.state, live.claim) = (state, None);
+        if self.ended.contains_key(job_id) {
+            return;
+        }
+        let live = self.live.entry(job_id.clone()).or_insert_with(|| Live::since(stamp::now_ms()));
+        (live.state, live.due, live.claim) = (state, None, None);
     }
 
     /// Notes whose a job is that lives and is not taken yet.
@@ -227,19 +230,13 @@ impl State {
         if let Some(closing) = self.ended.get(job_id) {
             return (Standing::Duplicate, closing.facts.created);
         }
-        let live = self.live.entry(job_id.clone()).or_insert(Live {
-            state: JobState::Queued,
-            created: now,
-            started: None,
-            attempts: 0,
-            claim: None,
-            owner: None,
-        });
-        if live.claim.is_some() || matches!(live.state, JobState::Scheduled | JobState::AwaitingApproval) {
+        let live = self.live.entry(job_id.clone()).or_insert_with(|| Live::since(now));
+        if live.claim.is_some() || live.due.is_some() || live.state == JobState::AwaitingApproval {
             return (Standing::Duplicate, live.created);
         }
         *live = Live {
             state: JobState::Running,
+            due: None,
             created: live.created,
             started: Some(now),
             attempts,
@@ -283,7 +280,7 @@ impl State {
         if let Some(live) = held.job_id.as_ref().and_then(|id| self.live.get_mut(id))
             && live.claim.as_deref() == Some(claim)
         {
-            (live.state, live.claim) = (JobState::Queued, None);
+            (live.state, live.due, live.claim) = (JobState::Queued, None, None);
         }
         Some(held)
     }
@@ -374,6 +371,10 @@ impl State {
         let id = format!("{}-{}", stamp::now_ms(), self.next());
         let name = event.event.as_str().to_owned();
         let events = self.events.entry(job_id.clone()).or_default();
+        // A duplicate is no new beginning.
+        if event.event == EventKind::Queued && !events.is_empty() {
+            return;
+        }
         events.push_back(StoredEvent { id, event: name, data: RawJson::from_trusted(stamp::dated(job_id, &event)) });
         while events.len() > max.max(1) {
             events.pop_front();
@@ -384,41 +385,6 @@ impl State {
         let place = |id: &str| -> u64 { id.split_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0) };
         let after = after.map_or(0, place);
         self.events.get(job_id).into_iter().flatten().filter(|event| place(&event.id) > after).cloned().collect()
-    }
-
-    pub(super) fn take_letter(&mut self, job_id: &JobId) -> Option<DeadLetter> {
-        let at = self.dead.iter().position(|letter| letter.job_id.as_deref() == Some(job_id.as_str()))?;
-        self.dead.remove(at)
-    }
-
-    pub(super) fn view(&self, job_id: &JobId, with_result: bool) -> Option<JobView> {
-        if let Some(closing) = self.ended.get(job_id) {
-            return Some(closing.view(job_id, with_result));
-        }
-        let live = self.live.get(job_id)?;
-        Some(JobView {
-            job_id: job_id.clone(),
-            state: live.state,
-            lane: None,
-            attempts: live.attempts,
-            created_at: Some(stamp::of(live.created)),
-            started_at: live.started.map(stamp::of),
-            completed_at: None,
-            result: None,
-            error: None,
-            pending: self.parked.get(job_id).map(|(_, pending)| pending.clone()),
-            owner: live.owner.clone(),
-        })
-    }
-
-    pub(super) fn views(&self, filter: &JobFilter) -> Vec<JobView> {
-        let all = self.live.keys().chain(self.ended.keys());
-        let mut views: Vec<JobView> =
-            all.filter_map(|id| self.view(id, false)).filter(|view| filter.takes(view)).collect();
-        let when = |view: &JobView| (view.created_at.clone(), view.job_id.to_string());
-        views.sort_by_cached_key(|view| std::cmp::Reverse(when(view)));
-        views.truncate(filter.limit);
-        views
     }
 
     pub(super) fn stats(&self) -> QueueStats {
@@ -434,6 +400,13 @@ impl State {
             oldest_age_ms: oldest.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             paused: self.paused,
         }
+    }
+}
+
+impl Live {
+    /// A job that came in at `created`.
+    fn since(created: u64) -> Self {
+        Self { state: JobState::Queued, due: None, created, started: None, attempts: 0, claim: None, owner: None }
     }
 }
 

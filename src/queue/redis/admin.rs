@@ -1,8 +1,7 @@
 //! Everything that is not taking and ending jobs.
 
-use std::collections::HashSet;
-
 use ::redis::{Cmd, cmd};
+use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
@@ -14,8 +13,11 @@ use super::{
     scripts,
 };
 use crate::{
-    job::{Event, EventKind, Job, JobId, Owner, Priority},
-    queue::{CancelOutcome, DeadLetter, Decision, DecisionOutcome, QueueError, RetryOutcome, Submission, stamp},
+    job::{Event, EventKind, JobId, Owner, Priority},
+    queue::{
+        CancelOutcome, DeadLetter, Decision, DecisionOutcome, LetterRetry, QueueError, RetryOutcome, Submission,
+        letters::Letters, stamp,
+    },
     settings::PopSide,
 };
 
@@ -169,38 +171,13 @@ impl Core {
         Ok(())
     }
 
-    /// Dead letters, latest first: those of the first intake, then of the next.
-    pub(super) async fn dead(&self, mut offset: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        let mut letters = Vec::new();
-        for dead in self.names.dead_lists() {
-            let wanted = limit - letters.len();
-            if wanted == 0 {
-                break;
-            }
-            let answers = self
-                .work
-                .run(&[
-                    cmd("LLEN").arg(dead).take(),
-                    cmd("LRANGE").arg(dead).arg(offset).arg(offset + wanted - 1).take(),
-                ])
-                .await?;
-            let mut answers = answers.into_iter();
-            let length: usize = read(answers.next())?;
-            let page: Vec<Vec<u8>> = read(answers.next())?;
-            letters.extend(page.iter().filter_map(|text| serde_json::from_slice::<DeadLetter>(text).ok()));
-            offset = offset.saturating_sub(length);
-        }
-        Ok(letters)
-    }
-
-    /// The letters of these jobs, with their text as it stands, latest first; no more than `most`.
-    async fn letters(
+    /// The letters that one of `ids` names, with their text as it stands, latest first; no more than `most`.
+    async fn named_letters(
         &self,
         dead: &str,
-        job_ids: &[JobId],
+        ids: &[String],
         most: usize,
     ) -> Result<Vec<(Bytes, DeadLetter)>, QueueError> {
-        let wanted: HashSet<&str> = job_ids.iter().map(JobId::as_str).collect();
         let mut found = Vec::new();
         let mut from = 0;
         loop {
@@ -208,8 +185,7 @@ impl Core {
                 read(Some(self.work.one(cmd("LRANGE").arg(dead).arg(from).arg(from + PAGE - 1).take()).await))?;
             let whole = page.len() as isize == PAGE;
             for text in page {
-                let letter: Option<DeadLetter> = serde_json::from_slice(&text).ok();
-                let letter = letter.filter(|letter| letter.job_id.as_deref().is_some_and(|id| wanted.contains(id)));
+                let letter = DeadLetter::read(&text).filter(|letter| ids.iter().any(|id| letter.is(id)));
                 found.extend(letter.map(|letter| (Bytes::from(text), letter)));
             }
             if !whole || found.len() >= most {
@@ -220,43 +196,44 @@ impl Core {
         }
     }
 
-    /// Puts the latest dead letter of a job back.
-    pub(super) async fn retry_dead(&self, job_id: &JobId) -> Result<bool, QueueError> {
+    /// Puts the latest dead letter back that `id` names. One that asks for no job that could be told has no record and
+    /// no events.
+    pub(super) async fn retry_dead(&self, id: &str) -> Result<LetterRetry, QueueError> {
         for dead in self.names.dead_lists() {
-            let Some((text, letter)) = self.letters(dead, std::slice::from_ref(job_id), 1).await?.pop() else {
-                continue;
-            };
+            let Some((text, letter)) = self.named_letters(dead, &[id.to_owned()], 1).await?.pop() else { continue };
             let message = letter.message();
             let home = |keys: &&Intake| letter.source.as_deref().map_or(keys.dead == dead, |name| *keys.name == *name);
             let keys = self.names.intakes.iter().find(home).map_or_else(|| self.first_intake(), Ok)?;
-            // The result of the failed run makes room, so that the new one is not taken for a duplicate.
-            if let Some(id) =
-                Job::parse(&message, &self.config.limits).map_or_else(|r| r.job_id, |job| Some(job.job_id))
-            {
-                self.reopen(&id).await?;
+            let job_id = letter.about(&self.config.limits);
+            let mut calls = Vec::new();
+            if let Some(job_id) = &job_id {
+                // The result of the failed run makes room, so that the new one is not taken for a duplicate.
+                self.reopen(job_id).await?;
+                calls.push(self.queued_event(job_id));
             }
             let mut call = scripts::REVIVE.on(&[dead, &keys.ready, &keys.jobs, &keys.recent]);
             call.arg(&text[..]).arg([format!(":{WAITED}::0:").as_bytes(), &message[..]].concat());
-            call.arg(job_id.as_str()).arg(RECENT).arg(&self.names.control).arg(mark(letter.owner().as_ref()));
-            let mut answers = self.work.run(&[self.queued_event(job_id), call]).await?;
-            if read(answers.pop())? {
-                return Ok(true);
+            call.arg(job_id.as_ref().map_or("", JobId::as_str)).arg(RECENT).arg(&self.names.control);
+            call.arg(mark(letter.owner().as_ref()));
+            calls.push(call);
+            if read(self.work.run(&calls).await?.pop())? {
+                return Ok(LetterRetry::Accepted(job_id));
             }
         }
-        Ok(false)
+        Ok(LetterRetry::Unknown)
     }
 
     /// Throws dead letters away.
-    pub(super) async fn discard_dead(&self, job_ids: Option<&[JobId]>) -> Result<u64, QueueError> {
+    pub(super) async fn discard_dead(&self, ids: Option<&[String]>) -> Result<u64, QueueError> {
         let mut gone = 0;
         for dead in self.names.dead_lists() {
-            match job_ids {
+            match ids {
                 None => {
                     let answers = self.work.run(&[cmd("LLEN").arg(dead).take(), cmd("DEL").arg(dead).take()]).await?;
                     gone += read::<u64>(answers.into_iter().next())?;
                 }
-                Some(job_ids) => {
-                    for (text, _) in self.letters(dead, job_ids, usize::MAX).await? {
+                Some(ids) => {
+                    for (text, _) in self.named_letters(dead, ids, usize::MAX).await? {
                         let remove = cmd("LREM").arg(dead).arg(1).arg(&text[..]).take();
                         gone += read::<u64>(Some(self.work.one(remove).await))?;
                     }
@@ -280,5 +257,31 @@ impl Core {
         calls.push(cmd("PUBLISH").arg(&self.names.control).arg("wake").take());
         self.work.run(&calls).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(())
+    }
+}
+
+/// Lists of dead letters: that of the first intake, then of the next.
+#[async_trait]
+impl Letters for Core {
+    fn lists(&self) -> usize {
+        self.names.dead_lists().len()
+    }
+
+    async fn length(&self, list: usize) -> Result<usize, QueueError> {
+        let dead = self.names.dead_lists()[list];
+        read(Some(self.work.one(cmd("LLEN").arg(dead).take()).await))
+    }
+
+    async fn slice(&self, list: usize, most: usize, least: usize) -> Result<Vec<(usize, DeadLetter)>, QueueError> {
+        let dead = self.names.dead_lists()[list];
+        // From the old end, which is the last: -1 has none older.
+        let place = |older: usize| -1 - isize::try_from(older).unwrap_or(isize::MAX - 1);
+        let range = cmd("LRANGE").arg(dead).arg(place(most)).arg(place(least)).take();
+        let texts: Vec<Vec<u8>> = read(Some(self.work.one(range).await))?;
+        let numbered =
+            (least..).zip(texts.iter().rev()).filter_map(|(older, text)| Some((older, DeadLetter::read(text)?)));
+        let mut letters: Vec<_> = numbered.collect();
+        letters.reverse();
+        Ok(letters)
     }
 }

@@ -84,7 +84,7 @@ impl Taken {
             intake,
             job_id: self.job_id().cloned(),
             entry: self.envelope.entry.clone(),
-            created: created.min(now),
+            created,
             started: now,
             asked,
         }

@@ -224,8 +224,7 @@ fn letter(end: &End, delivery: &Delivery, job_id: Option<&JobId>, source: &str) 
         }
         _ => return None,
     };
-    let letter = DeadLetter::new(delivery, job_id, error, Some(source));
-    Some(serde_json::to_vec(&letter).unwrap_or_default().into())
+    Some(DeadLetter::new(delivery, job_id, error, Some(source)).text())
 }
 
 impl Core {

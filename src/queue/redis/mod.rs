@@ -37,8 +37,8 @@ use tokio::task::JoinHandle;
 pub(crate) use self::link::{Link, is_away};
 use self::{connect::Connector, core::Core, finish::Queued};
 use super::{
-    CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobView, Lease, Queue, QueueError, QueueStats,
-    RetryOutcome, StoredEvent, Submission,
+    CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobPlace, JobView, Lease, LetterFilter,
+    LetterPlace, LetterRetry, Page, Queue, QueueError, QueueStats, RetryOutcome, StoredEvent, Submission, letters,
 };
 use crate::{
     job::{Event, Job, JobId, RawJson, Rejected},
@@ -130,7 +130,7 @@ impl Queue for RedisQueue {
         self.core.live_job(job_id).await
     }
 
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, QueueError> {
+    async fn jobs(&self, filter: &JobFilter) -> Result<Page<JobView, JobPlace>, QueueError> {
         self.core.views(filter).await
     }
 
@@ -146,16 +146,16 @@ impl Queue for RedisQueue {
         self.core.retry(job_id).await
     }
 
-    async fn dead(&self, offset: usize, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        self.core.dead(offset, limit).await
+    async fn letters(&self, filter: &LetterFilter) -> Result<Page<DeadLetter, LetterPlace>, QueueError> {
+        letters::page(&*self.core, filter).await
     }
 
-    async fn retry_dead(&self, job_id: &JobId) -> Result<bool, QueueError> {
-        self.core.retry_dead(job_id).await
+    async fn retry_dead(&self, id: &str) -> Result<LetterRetry, QueueError> {
+        self.core.retry_dead(id).await
     }
 
-    async fn discard_dead(&self, job_ids: Option<&[JobId]>) -> Result<u64, QueueError> {
-        self.core.discard_dead(job_ids).await
+    async fn discard_dead(&self, ids: Option<&[String]>) -> Result<u64, QueueError> {
+        self.core.discard_dead(ids).await
     }
 
     async fn set_paused(&self, paused: bool) -> Result<(), QueueError> {

@@ -46,18 +46,19 @@ impl Record {
         Some(Self { state, created, started, attempts, claim, owner: owner.as_deref().and_then(Owner::stored) })
     }
 
-    fn view(&self, job_id: &JobId, state: JobState, pending: Option<RawJson>) -> JobView {
+    fn view(&self, job_id: &JobId, state: JobState) -> JobView {
         JobView {
             job_id: job_id.clone(),
             state,
             lane: None,
             attempts: self.attempts,
             created_at: self.created.map(stamp::of),
+            due_at: None,
             started_at: self.started.map(stamp::of),
             completed_at: None,
             result: None,
             error: None,
-            pending,
+            pending: None,
             owner: self.owner.clone(),
         }
     }
@@ -138,28 +139,38 @@ impl Core {
         Ok(views)
     }
 
-    /// Jobs that have not ended, from their records and what is left of them elsewhere.
+    /// Jobs that have not ended, from their records and what is left of them elsewhere. A record that says that its job
+    /// waits is behind once that has left the place where it did.
     async fn live_views(&self, live: Vec<(JobId, usize, Record)>) -> Result<Vec<JobView>, QueueError> {
-        let mut calls: Vec<Cmd> = Vec::new();
-        for (_, intake, record) in &live {
+        let ask = |(_, intake, record): &(JobId, usize, Record)| {
             let keys = &self.names.intakes[*intake];
-            calls.push(cmd("HGET").arg(&keys.parked).arg(&record.claim).take());
-            calls.push(cmd("HEXISTS").arg(&keys.bodies).arg(&record.claim).take());
-        }
-        if calls.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut answers = self.work.run(&calls).await?.into_iter();
+            match record.state {
+                'A' => Some(cmd("HGET").arg(&keys.parked).arg(&record.claim).take()),
+                'S' => Some(cmd("ZSCORE").arg(&keys.delayed).arg(&record.claim).take()),
+                _ => None,
+            }
+        };
+        let calls: Vec<Cmd> = live.iter().filter_map(ask).collect();
+        let mut answers = if calls.is_empty() { Vec::new() } else { self.work.run(&calls).await? }.into_iter();
         let mut views = Vec::with_capacity(live.len());
         for (id, _, record) in live {
-            let pending: Option<Vec<u8>> = read(answers.next())?;
-            let state = match (record.state, read(answers.next())?) {
-                ('R', _) => JobState::Running,
-                ('A', true) => JobState::AwaitingApproval,
-                ('S', true) => JobState::Scheduled,
-                _ => JobState::Queued,
-            };
-            views.push(record.view(&id, state, pending.map(RawJson::from_trusted)));
+            let view = record.view(&id, JobState::Queued);
+            views.push(match record.state {
+                'R' => JobView { state: JobState::Running, ..view },
+                'A' => match read::<Option<Vec<u8>>>(answers.next())? {
+                    Some(pending) => {
+                        let pending = Some(RawJson::from_trusted(pending));
+                        JobView { state: JobState::AwaitingApproval, pending, ..view }
+                    }
+                    None => view,
+                },
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole milliseconds")]
+                'S' => {
+                    let due = read::<Option<f64>>(answers.next())?.map(|due| stamp::of(due as u64));
+                    JobView { due_at: due, ..view }
+                }
+                _ => view,
+            });
         }
         Ok(views)
     }

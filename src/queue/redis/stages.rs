@@ -293,9 +293,11 @@ fn plan_notes(core: &Core, items: &[Item], plan: &mut Plan) {
             let list = if status == "failed" { &keys.failed } else { &keys.gone };
             let mut push = cmd("LPUSH");
             push.arg(list);
-            group.iter().filter_map(|i| items[*i].held.job_id.as_ref()).for_each(|id| {
-                push.arg(id.as_str());
-            });
+            for held in group.iter().map(|i| &items[*i].held) {
+                held.job_id.iter().for_each(|id| {
+                    push.arg(format!("{} {id}", held.created));
+                });
+            }
             plan.add(push, Use::Events);
             plan.add(cmd("LTRIM").arg(list).arg(0).arg(NOTED - 1).take(), Use::Events);
         }

@@ -11,8 +11,11 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
-use super::{Query, Record, Recorded, Records, StoreError};
-use crate::job::{JobId, RawJson};
+use super::{Query, Record, RecordPlace, Recorded, Records, StoreError};
+use crate::{
+    job::{JobId, RawJson},
+    queue::{Cursor, Page},
+};
 
 /// Writing is one task's work; the others are for people who search.
 const CONNECTIONS: u32 = 4;
@@ -21,7 +24,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const WRITE: &str = include_str!("write.sql");
-const SEARCH: &str = include_str!("search.sql");
+const SEARCH: &str = concat!(include_str!("search.sql"), include_str!("latest.sql"));
+const SEARCH_BEHIND: &str = concat!(include_str!("search.sql"), include_str!("behind.sql"), include_str!("latest.sql"));
 const PRUNE: &str = include_str!("prune.sql");
 
 /// Records in a database.
@@ -143,22 +147,34 @@ impl Records for PostgresRecords {
         Ok(refused)
     }
 
-    async fn search(&self, query: &Query) -> Result<Vec<Recorded>, StoreError> {
+    async fn search(&self, query: &Query) -> Result<Page<Recorded, RecordPlace>, StoreError> {
         self.ready().await?;
         let pattern = query.text.as_ref().map(|text| {
             let plain = storable(text).replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             format!("%{plain}%")
         });
-        let statement = sqlx::query(SEARCH)
+        let text = if query.behind.is_some() { SEARCH_BEHIND } else { SEARCH };
+        let mut statement = sqlx::query(text)
             .bind(query.status.as_deref())
             .bind(query.lane.as_deref())
             .bind(query.owner.as_deref())
             .bind(query.error.as_deref())
             .bind(pattern)
             .bind(query.since.as_deref())
-            .bind(i64::from(query.limit));
+            .bind(i64::from(query.limit) + 1);
+        if let Some(place) = &query.behind {
+            statement = statement.bind(&place.finished_at).bind(&place.job_id);
+        }
         let rows = within(statement.fetch_all(&self.pool)).await.map_err(failed)?;
-        rows.iter().map(recorded).collect::<Result<_, _>>().map_err(failed)
+        let mut items: Vec<Recorded> = rows.iter().map(recorded).collect::<Result<_, _>>().map_err(failed)?;
+        let most = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        let more = items.len() > most;
+        items.truncate(most);
+        // One that does not say when its job ended comes last, and nothing behind it.
+        let place = |last: &Recorded| Some((last.finished_at.clone()?, last.job_id.clone()));
+        let place = items.last().filter(|_| more).and_then(place);
+        let older = place.map(|(finished_at, job_id)| RecordPlace { finished_at, job_id });
+        Ok(Page { items, older: older.map(|place| Cursor { place, newer: false }), newer: None })
     }
 
     async fn prune(&self, days: u32, most: u32) -> Result<u64, StoreError> {

@@ -11,5 +11,3 @@ WHERE ($1::text IS NULL OR status = $1)
   AND ($4::text IS NULL OR error_code = $4)
   AND ($5::text IS NULL OR job_id ILIKE $5 OR run_id ILIKE $5 OR prompt ILIKE $5)
   AND ($6::text IS NULL OR finished_at >= $6::timestamptz)
-ORDER BY finished_at DESC NULLS LAST, job_id
-LIMIT $7

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use agent_runner::{
     job::{Event, Job, JobId, RawJson, Rejected},
     queue::{
-        CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobView, Lease, Queue, QueueError, QueueStats,
-        RetryOutcome, SharedQueue, StoredEvent, Submission,
+        CancelOutcome, DeadLetter, Decision, DecisionOutcome, JobFilter, JobPlace, JobView, Lease, LetterFilter,
+        LetterPlace, LetterRetry, Page, Queue, QueueError, QueueStats, RetryOutcome, SharedQueue, StoredEvent,
+        Submission,
     },
 };
 
@@ -54,7 +55,7 @@ impl Queue for BrokenQueue {
     async fn live_job(&self, _: &JobId) -> Result<Option<Result<Job, Rejected>>, QueueError> {
         gone()
     }
-    async fn jobs(&self, _: &JobFilter) -> Result<Vec<JobView>, QueueError> {
+    async fn jobs(&self, _: &JobFilter) -> Result<Page<JobView, JobPlace>, QueueError> {
         if self.lists_hang {
             std::future::pending::<()>().await;
         }
@@ -69,16 +70,16 @@ impl Queue for BrokenQueue {
     async fn retry(&self, _: &JobId) -> Result<RetryOutcome, QueueError> {
         gone()
     }
-    async fn dead(&self, _: usize, _: usize) -> Result<Vec<DeadLetter>, QueueError> {
+    async fn letters(&self, _: &LetterFilter) -> Result<Page<DeadLetter, LetterPlace>, QueueError> {
         if self.lists_hang {
             std::future::pending::<()>().await;
         }
         gone()
     }
-    async fn retry_dead(&self, _: &JobId) -> Result<bool, QueueError> {
+    async fn retry_dead(&self, _: &str) -> Result<LetterRetry, QueueError> {
         gone()
     }
-    async fn discard_dead(&self, _: Option<&[JobId]>) -> Result<u64, QueueError> {
+    async fn discard_dead(&self, _: Option<&[String]>) -> Result<u64, QueueError> {
         gone()
     }
     async fn set_paused(&self, _: bool) -> Result<(), QueueError> {

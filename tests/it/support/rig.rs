@@ -14,6 +14,17 @@ use super::{
     redis::{Redis, quick},
 };
 
+/// A test of `$story` for each of the drivers.
+macro_rules! for_each_driver {
+    ($story:ident: $($driver:ident),*) => {
+        mod $story {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $driver() { super::$story(super::Rig::$driver().await).await; })*
+        }
+    };
+}
+pub(crate) use for_each_driver;
+
 /// A driver under test.
 pub struct Rig {
     pub queue: Arc<dyn Queue>,

@@ -12,7 +12,7 @@ pub(super) const USUAL: u16 = 80;
 /// Least room for words.
 const WORDS: usize = 18;
 /// Characters of words shown.
-const MAX_WORDS: usize = 200;
+const MAX_WORDS: usize = 100;
 
 /// How a column is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,7 +167,10 @@ mod tests {
     #[test]
     fn times_are_read_as_times_and_as_ages() {
         assert_eq!(time("2026-01-01T00:00:00Z").unwrap().to_string(), "2026-01-01T00:00:00Z");
-        let hour = |text: &str| Timestamp::now().duration_since(time(text).unwrap()).as_hours();
+        let hour = |text: &str| {
+            let then = time(text).unwrap();
+            Timestamp::now().duration_since(then).as_hours()
+        };
         assert_eq!((hour("90m"), hour("2h"), hour("7d")), (1, 2, 168));
         for bad in ["", "yesterday", "-2h", "2", "d"] {
             assert!(time(bad).is_err(), "{bad}");

@@ -1,7 +1,5 @@
 //! Lists of things for people: one line each, with ids that can be copied and times as ages.
 
-use std::fmt::Write;
-
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 
@@ -106,13 +104,11 @@ fn short(time: SignedDuration) -> String {
     let secs = time.as_secs();
     let (number, unit) = match secs {
         ..120 => (secs, "s"),
-        ..7200 => (secs / 60, "m"),
-        ..172_800 => (secs / 3600, "h"),
+        120..7200 => (secs / 60, "m"),
+        7200..172_800 => (secs / 3600, "h"),
         _ => (secs / 86_400, "d"),
     };
-    let mut text = String::new();
-    let _ = write!(text, "{number}{unit}");
-    text
+    format!("{number}{unit}")
 }
 
 /// A time, or an age like `30m`, `2h` or `7d`: the time that was then.

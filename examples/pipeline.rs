@@ -33,8 +33,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("warning: {warning}");
     }
     for stat in &output.steps {
-        let rows_out = stat.rows_out.unwrap_or_default();
-        eprintln!("{}: {} -> {rows_out} rows, {:.3} ms", stat.step, stat.rows_in, stat.duration_ms);
+        let rows = |count: Option<usize>| count.map_or("-".to_owned(), |count| count.to_string());
+        let (taken, given) = (rows(stat.rows_in), rows(stat.rows_out));
+        eprintln!("{}: {taken} -> {given} rows, {:.3} ms", stat.step, stat.duration_ms);
     }
     let mut out = io::stdout().lock();
     out.write_all(output.data.bytes())?;

@@ -1,7 +1,5 @@
 //! Lists of things for people: one line each, with ids that can be copied and times as ages.
 
-use std::fmt::Write;
-
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,7 +10,7 @@ pub(super) const USUAL: u16 = 80;
 /// Least room for words.
 const WORDS: usize = 18;
 /// Characters of words shown.
-const MAX_WORDS: usize = 200;
+const MAX_WORDS: usize = 100;
 
 /// How a column is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,13 +104,11 @@ fn short(time: SignedDuration) -> String {
     let secs = time.as_secs();
     let (number, unit) = match secs {
         ..120 => (secs, "s"),
-        ..7200 => (secs / 60, "m"),
-        ..172_800 => (secs / 3600, "h"),
+        120..7200 => (secs / 60, "m"),
+        7200..172_800 => (secs / 3600, "h"),
         _ => (secs / 86_400, "d"),
     };
-    let mut text = String::new();
-    let _ = write!(text, "{number}{unit}");
-    text
+    format!("{number}{unit}")
 }
 
 /// A time, or an age like `30m`, `2h` or `7d`: the time that was then.
@@ -167,7 +163,10 @@ mod tests {
     #[test]
     fn times_are_read_as_times_and_as_ages() {
         assert_eq!(time("2026-01-01T00:00:00Z").unwrap().to_string(), "2026-01-01T00:00:00Z");
-        let hour = |text: &str| Timestamp::now().duration_since(time(text).unwrap()).as_hours();
+        let hour = |text: &str| {
+            let then = time(text).unwrap();
+            Timestamp::now().duration_since(then).as_hours()
+        };
         assert_eq!((hour("90m"), hour("2h"), hour("7d")), (1, 2, 168));
         for bad in ["", "yesterday", "-2h", "2", "d"] {
             assert!(time(bad).is_err(), "{bad}");

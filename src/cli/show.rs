@@ -110,12 +110,17 @@ fn lines(list: &Value, line: impl Fn(&Value) -> String) -> Option<String> {
 
 fn tool(call: &Value) -> String {
     let text = |key: &str| call[key].as_str().unwrap_or_default();
-    format!("{} {} ({} ms)", text("tool"), text("status"), call["duration_ms"])
+    format!("{} {} ({} ms)", text("tool"), text("status"), tenths(&call["duration_ms"]))
 }
 
 fn step(step: &Value) -> String {
     let name = step["step"].as_str().unwrap_or_default();
-    format!("{name}: {} rows in, {} out ({} ms)", step["rows_in"], step["rows_out"], step["duration_ms"])
+    format!("{name}: {} rows in, {} out ({} ms)", step["rows_in"], step["rows_out"], tenths(&step["duration_ms"]))
+}
+
+/// A number to one place at most.
+fn tenths(number: &Value) -> f64 {
+    (number.as_f64().unwrap_or_default() * 10.0).round() / 10.0
 }
 
 fn model(metadata: &Value) -> Option<String> {

@@ -105,6 +105,7 @@ async fn what_becomes_of_jobs_has_the_shape_that_is_described() {
         lane: None,
         attempts: 0,
         created_at: None,
+        due_at: None,
         started_at: None,
         completed_at: None,
         result: None,
@@ -113,6 +114,7 @@ async fn what_becomes_of_jobs_has_the_shape_that_is_described() {
         owner: None,
     };
     let full = JobView {
+        due_at: Some("2026-01-01T00:00:00Z".into()),
         started_at: Some("2026-01-01T00:00:00Z".into()),
         completed_at: Some("2026-01-01T00:00:00Z".into()),
         result: Some(RawJson::of(&full_result())),
@@ -121,11 +123,12 @@ async fn what_becomes_of_jobs_has_the_shape_that_is_described() {
         ..bare.clone()
     };
     held(&document, "JobView", &full, &bare);
-    for state in ["queued", "scheduled", "running", "awaiting_approval", "completed", "failed", "cancelled"] {
+    for state in ["queued", "running", "awaiting_approval", "completed", "failed", "cancelled"] {
         let state: JobState = serde_json::from_value(state.into()).unwrap();
         fits(&document, "State", &json!(state.as_str()));
     }
     let bare = DeadLetter {
+        letter_id: String::new(),
         raw: None,
         raw_base64: None,
         job_id: None,
@@ -138,6 +141,7 @@ async fn what_becomes_of_jobs_has_the_shape_that_is_described() {
     };
     let text = || Some("x".to_owned());
     let full = DeadLetter {
+        letter_id: "x".into(),
         raw: text(),
         raw_base64: text(),
         job_id: text(),

@@ -92,7 +92,8 @@ async fn dead_letters_of_one_cause_go_back_together_and_no_job_runs_for_nothing(
     bury(&stage, "done", "llm_unavailable", &now).await;
     bury(&stage, "other", "http_failed", &now).await;
     bury(&stage, "wanted", "llm_unavailable", &now).await;
-    bury(&stage, "wanted", "llm_unavailable", &now.replace('Z', "1Z")).await;
+    // Again, and later than the last.
+    bury(&stage, "wanted", "llm_unavailable", &jiff::Timestamp::now().to_string()).await;
 
     let output = stage.command(&["dead", "retry", "--all", "--error", "llm_unavailable", "--since", "12h"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

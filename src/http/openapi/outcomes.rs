@@ -228,6 +228,7 @@ pub(in crate::http) struct Jobs {
 #[derive(ToSchema)]
 pub(super) struct DeadLetter {
     /// By which it can be put back or thrown away alone.
+    #[schema(required = false)]
     letter_id: String,
     /// The message as received, with credentials masked.
     #[schema(required = false)]

@@ -16,7 +16,7 @@ use super::{
     failpoint,
     held::NewLease,
     keys::Intake,
-    link::{Answer, Backoff},
+    link::{Answer, Backoff, is_away},
     scripts, stream,
 };
 use crate::{
@@ -219,6 +219,9 @@ async fn take(core: &Core, intake: usize, max: usize) -> Result<Batch, QueueErro
     if lost {
         asked = Instant::now();
         answer = core.work.one(call(&prefix, &first)).await;
+    }
+    if answer.as_ref().is_err_and(is_away) {
+        core.missed();
     }
     let mut parts: Vec<Value> = from_redis_value(answer?).map_err(RedisError::from)?;
     if parts.len() > 2 {

@@ -20,7 +20,7 @@ use super::{
     finish::{Announce, Item, Outcome, Queued, Stage},
     link::Answer,
     scripts,
-    stages::{PUBLISH_BYTES, PUBLISH_CHUNK, Plan, Use, kind},
+    stages::{PUBLISH_BYTES, PUBLISH_CHUNK, Plan, Use, kind, parse},
 };
 use crate::{
     job::{EventKind, JobId},
@@ -63,13 +63,13 @@ pub(super) fn sort_out(core: &Core, items: &mut [Item], events: &mut Vec<Queued>
     for (place, item) in items.iter_mut().enumerate() {
         let under_way = matches!(item.stage, Stage::Look | Stage::Commit(_));
         if again && under_way {
-            item.to_stages();
+            item.leave_to_stages();
         } else if (under_way || fits(core, item))
             && let Some(job_id) = &item.held.job_id
         {
             // Of two ends of one job the second must find the record of the first.
             if places.insert(job_id.clone(), place).is_some() {
-                item.to_stages();
+                item.leave_to_stages();
             } else if !under_way {
                 item.stage = Stage::Look;
             }
@@ -120,32 +120,32 @@ fn size(item: &Item) -> usize {
         .map_or(0, |(_, closing)| closing.result.len() * 2 + closing.message.as_ref().map_or(0, bytes::Bytes::len))
 }
 
-/// The watches stand, so far.
-pub(super) fn watched(items: &mut [Item], group: &[usize], generation: u64) {
-    for place in group {
-        items[*place].outcome = Outcome::To(Stage::Commit(Look { generation, events: false }), None);
-    }
-}
-
-/// Some job of the group has ended before, or something else sits where its result belongs: all of them go through the
-/// stages.
-pub(super) fn ended_before(items: &mut [Item], group: &[usize], how_many: u64) {
-    if how_many > 0 {
-        give_up(items, group);
-    }
-}
-
-/// Whether events are there already.
-pub(super) fn have_events(items: &mut [Item], group: &[usize], how_many: u64) {
-    for place in group {
-        if let Outcome::To(Stage::Commit(look), _) = &mut items[*place].outcome {
-            look.events = how_many > 0;
+/// What the answers to a look and to a transaction mean.
+pub(super) fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer, generation: u64) {
+    match purpose {
+        // The watches stand, so far.
+        Use::Watch(group) if answer.is_ok() => {
+            for place in group {
+                items[place].outcome = Outcome::To(Stage::Commit(Look { generation, events: false }), None);
+            }
         }
+        // Some job of the group has ended before, or something else sits where its result belongs.
+        Use::Records(group) if parse::<u64>(answer.clone()).ok() != Some(0) => give_up(items, &group),
+        Use::Streams(group) if parse::<u64>(answer.clone()).ok() != Some(0) => {
+            for place in group {
+                if let Outcome::To(Stage::Commit(look), _) = &mut items[place].outcome {
+                    look.events = true;
+                }
+            }
+        }
+        Use::Watch(group) => give_up(items, &group),
+        Use::Exec(sent) => executed(core, items, &sent, answer),
+        _ => {}
     }
 }
 
 /// Leaves a group to the stages.
-pub(super) fn give_up(items: &mut [Item], group: &[usize]) {
+fn give_up(items: &mut [Item], group: &[usize]) {
     for place in group {
         items[*place].staged = true;
         items[*place].outcome = Outcome::To(Stage::Publish, None);
@@ -241,7 +241,7 @@ fn write_events(core: &Core, item: &Item, job_id: &JobId, closing: &Closing, loo
 }
 
 /// What became of a transaction.
-pub(super) fn executed(core: &Core, items: &mut [Item], sent: &Sent, answer: Answer) {
+fn executed(core: &Core, items: &mut [Item], sent: &Sent, answer: Answer) {
     let Ok(Value::Array(replies)) = answer else {
         // A watched record was written, or the server refused a command: which one, the stages will find out.
         let all: Vec<usize> = sent.jobs.iter().map(|(place, _)| *place).collect();

@@ -5,9 +5,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -94,6 +95,8 @@ pub(super) struct Core {
     pub(super) dumps: AtomicBool,
     /// Whether the server has, or had, replicas.
     pub(super) replicated: AtomicBool,
+    /// Since when the server could not be asked.
+    pub(super) away: Mutex<Option<Instant>>,
     boot: String,
     calls: AtomicU64,
 }
@@ -123,8 +126,21 @@ impl Core {
             transactions: AtomicBool::new(false),
             dumps: AtomicBool::new(false),
             replicated: AtomicBool::new(false),
+            away: Mutex::default(),
             calls: AtomicU64::new(0),
             config,
+        }
+    }
+
+    /// Notes that the server could not be asked.
+    pub(super) fn missed(&self) {
+        self.away.lock().get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that it answers, and says so once where it did not before.
+    pub(super) fn answered(&self) {
+        if let Some(since) = self.away.lock().take() {
+            tracing::info!("the queue is back after {} s", since.elapsed().as_secs());
         }
     }
 

@@ -102,7 +102,7 @@ impl Item {
     }
 
     /// From now on its end is written stage by stage.
-    pub(super) fn to_stages(&mut self) {
+    pub(super) fn leave_to_stages(&mut self) {
         self.staged = true;
         self.stage = Stage::Publish;
     }

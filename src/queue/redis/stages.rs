@@ -317,17 +317,8 @@ fn plan_notes(core: &Core, items: &[Item], plan: &mut Plan) {
 fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer, generation: u64) {
     let outcome = match purpose {
         Use::Nothing => Ok(()),
-        Use::Watch(group) => match answer {
-            Ok(_) => {
-                commit::watched(items, &group, generation);
-                Ok(())
-            }
-            Err(error) => Err((group, error)),
-        },
-        Use::Records(group) => parse(answer).map(|n| commit::ended_before(items, &group, n)).map_err(|e| (group, e)),
-        Use::Streams(group) => parse(answer).map(|n| commit::have_events(items, &group, n)).map_err(|e| (group, e)),
-        Use::Exec(sent) => {
-            commit::executed(core, items, &sent, answer);
+        Use::Watch(_) | Use::Records(_) | Use::Streams(_) | Use::Exec(_) => {
+            commit::apply(core, items, purpose, answer, generation);
             Ok(())
         }
         Use::Events => {
@@ -339,42 +330,21 @@ fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer, generati
         Use::Hold(i) => parse(answer)
             .map(|held: Vec<u8>| hold(core, &mut items[i], held.first() != Some(&0)))
             .map_err(|e| (vec![i], e)),
-        Use::Publish(group) => match parse::<Vec<String>>(answer) {
-            Ok(lines) => {
-                group.iter().zip(lines).for_each(|(i, line)| published(&mut items[*i], &line));
-                Ok(())
-            }
-            Err(error) => Err((group, error)),
-        },
+        Use::Publish(group) => parse(answer)
+            .map(|lines: Vec<String>| group.iter().zip(lines).for_each(|(i, line)| published(&mut items[*i], &line)))
+            .map_err(|e| (group, e)),
         Use::Repair(i) => {
             parse(answer).map(|text: Option<Vec<u8>>| repair(&mut items[i], text)).map_err(|e| (vec![i], e))
         }
-        Use::Announce(group) => match answer {
-            Ok(_) => {
-                for i in group {
-                    // An error of another part of the same announcement stays.
-                    if !matches!(items[i].outcome, Outcome::Failed(..)) {
-                        items[i].outcome = Outcome::To(Stage::Ack, None);
-                    }
-                }
-                Ok(())
-            }
-            Err(error) => Err((group, error)),
-        },
-        Use::Ack(group) => match answer {
-            Ok(_) => {
-                group.into_iter().for_each(|i| items[i].outcome = Outcome::Over(Finished::Done));
-                Ok(())
-            }
-            Err(error) => Err((group, error)),
-        },
-        Use::HandBack(group) => match parse::<Vec<u8>>(answer) {
-            Ok(done) => {
+        Use::Announce(group) => answer.map(|_| announced(items, &group)).map_err(|e| (group, e)),
+        Use::Ack(group) => answer
+            .map(|_| group.iter().for_each(|i| items[*i].outcome = Outcome::Over(Finished::Done)))
+            .map_err(|e| (group, e)),
+        Use::HandBack(group) => parse(answer)
+            .map(|done: Vec<u8>| {
                 group.iter().zip(done).for_each(|(i, done)| items[*i].outcome = Outcome::Over(fenced(done == 1)));
-                Ok(())
-            }
-            Err(error) => Err((group, error)),
-        },
+            })
+            .map_err(|e| (group, e)),
         Use::Sole(i) => parse(answer).map(|done: u8| sole(core, &mut items[i], done == 1)).map_err(|e| (vec![i], e)),
         Use::Wait => {
             confirmed(core, items, answer);
@@ -389,7 +359,16 @@ fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer, generati
     }
 }
 
-fn parse<T: ::redis::FromRedisValue>(answer: Answer) -> RedisResult<T> {
+fn announced(items: &mut [Item], group: &[usize]) {
+    for i in group {
+        // An error of another part of the same announcement stays.
+        if !matches!(items[*i].outcome, Outcome::Failed(..)) {
+            items[*i].outcome = Outcome::To(Stage::Ack, None);
+        }
+    }
+}
+
+pub(super) fn parse<T: ::redis::FromRedisValue>(answer: Answer) -> RedisResult<T> {
     from_redis_value(answer?).map_err(RedisError::from)
 }
 

@@ -25,7 +25,6 @@ pub(super) async fn sweep(core: Arc<Core>) {
     let mut cursor = vec![0u64; core.names.intakes.len()];
     let mut due = None;
     let mut next_sweep = Instant::now() + jittered(core.config.sweep);
-    let mut away: Option<Instant> = None;
     loop {
         let until = due.map_or(next_sweep, |due: Instant| due.min(next_sweep));
         tokio::select! {
@@ -36,13 +35,11 @@ pub(super) async fn sweep(core: Arc<Core>) {
         match promote(&core).await {
             Ok(next) => {
                 due = next;
-                if let Some(since) = away.take() {
-                    tracing::info!("the queue is back after {} s", since.elapsed().as_secs());
-                }
+                core.answered();
             }
             Err(error) => {
                 tracing::debug!(%error, "the sweeper cannot reach redis");
-                away.get_or_insert_with(Instant::now);
+                core.missed();
                 due = None;
                 // A fresh start must not take back leases whose holders could not renew them either.
                 reap_from = Instant::now() + core.config.lease;

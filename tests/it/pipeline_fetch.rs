@@ -170,7 +170,9 @@ async fn a_connection_that_breaks_may_be_tried_again_where_that_changes_nothing(
     server.abort();
 }
 
-#[tokio::test]
+// The server holds its answer back, on a thread of its own.
+#[expect(clippy::disallowed_methods, reason = "the time a fetch takes is what is looked at")]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_fetch_took_is_the_time_of_its_step() {
     const HELD: Duration = Duration::from_millis(40);
     let site = Site::start(|_| {

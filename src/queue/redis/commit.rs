@@ -122,23 +122,28 @@ fn size(item: &Item) -> usize {
 
 /// What the answers to a look and to a transaction mean.
 pub(super) fn apply(core: &Core, items: &mut [Item], purpose: Use, answer: Answer, generation: u64) {
+    let how_many = |answer: Answer| parse::<u64>(answer).ok();
     match purpose {
+        Use::Watch(group) if answer.is_err() => give_up(items, &group),
         // The watches stand, so far.
-        Use::Watch(group) if answer.is_ok() => {
+        Use::Watch(group) => {
             for place in group {
                 items[place].outcome = Outcome::To(Stage::Commit(Look { generation, events: false }), None);
             }
         }
-        // Some job of the group has ended before, or something else sits where its result belongs.
-        Use::Records(group) if parse::<u64>(answer.clone()).ok() != Some(0) => give_up(items, &group),
-        Use::Streams(group) if parse::<u64>(answer.clone()).ok() != Some(0) => {
+        // Where any is there, some job of the group has ended before, or something else sits where its result belongs.
+        Use::Records(group) => {
+            let taken = how_many(answer) != Some(0);
+            give_up(items, if taken { &group } else { &[] });
+        }
+        Use::Streams(group) => {
+            let events = how_many(answer) != Some(0);
             for place in group {
                 if let Outcome::To(Stage::Commit(look), _) = &mut items[place].outcome {
-                    look.events = true;
+                    look.events = events;
                 }
             }
         }
-        Use::Watch(group) => give_up(items, &group),
         Use::Exec(sent) => executed(core, items, &sent, answer),
         _ => {}
     }

@@ -100,11 +100,12 @@ fn kubernetes_probes_ports_labels_and_settings_fit_the_program() {
     let name = deployment["metadata"]["name"].as_str();
     let scaled = yaml("deploy/kubernetes/scaledobject.yaml");
     assert_eq!(scaled["spec"]["scaleTargetRef"]["name"].as_str(), name);
-    // Where jobs wait: those of producers, and those that are delivered again.
-    let prefix = &settings.queue.prefix;
+    // Where jobs wait.
+    let list = format!("{}:jobs", settings.queue.prefix);
     let lists = scaled["spec"]["triggers"].as_vec().unwrap().iter();
     let lists: Vec<_> = lists.map(|trigger| trigger["metadata"]["listName"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(lists, [format!("{prefix}:jobs"), format!("{{{prefix}:jobs}}:ready")]);
+    let private = |name: &str| format!("{{{list}}}:{name}");
+    assert_eq!(lists, [list.clone(), private("ready"), private("high"), private("low")]);
     let fewest = scaled["spec"]["minReplicaCount"].as_i64();
     assert!(fewest >= Some(2), "draining one node would stop all work");
     let budget = yaml("deploy/kubernetes/poddisruptionbudget.yaml");

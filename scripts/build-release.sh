@@ -15,10 +15,12 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 std="$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')"
 
 # Panics and assertions name source files: under the same names everywhere. Of several that fit, the last one counts.
-rust="-Ctarget-feature=+crt-static"
+sep=$(printf '\037')
+# A static program cannot look for getrandom(2) when it starts, and would need /dev/urandom: it is linked to it instead.
+rust="-Ctarget-feature=+crt-static$sep--cfg=getrandom_backend=\"linux_getrandom\""
 c=
 for pair in "$std" "$cargo_home=/cargo" "$root=/agent-runner" "$target=/agent-runner/target"; do
-  rust="$rust$(printf '\037')--remap-path-prefix=$pair"
+  rust="$rust$sep--remap-path-prefix=$pair"
   c="$c -ffile-prefix-map=$pair"
 done
 # Flags of the environment would go into the program and not into its description.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the last commit twice, in different directories, with different homes of cargo and at different times, and compares the bytes.
-# PROFILE=dev is the quick round; without it two full release builds. FEATURES as in build-release.sh.
+# PROFILE=dev is the quick round; without it two full release builds. FEATURES as in build-release.sh. The program is kept as
+# target/reproducible/agent-runner.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -27,4 +28,7 @@ if grep -qaF -e "$work" -e "$home" "$work/a/agent-runner"; then
   echo "the program holds a path of the machine that built it" >&2
   exit 1
 fi
-sha256sum "$work/a/agent-runner" | sed "s|$work/a/|$commit |"
+mkdir -p target/reproducible
+cp "$work/a/agent-runner" target/reproducible/
+echo "commit $commit"
+sha256sum target/reproducible/agent-runner

@@ -56,7 +56,7 @@ pub(super) const LANES: [&str; 4] = ["execute", "patch", "handoff", "answer"];
             description = "Only jobs with this text in their id or in the message of their error."
         ),
         ("limit" = inline(Option<shapes::Limit>), Query, description = "At most so many."),
-        ("cursor" = Option<String>, Query, description = "Where the page begins: `next_cursor` of the one before.")
+        ("cursor" = inline(Option<shapes::Cursor>), Query, description = "Where the page begins: `next_cursor` of the one before.")
     ),
     responses((status = 200, description = "A page of jobs.", body = outcomes::Jobs), Answer<400>, Guarded)
 )]
@@ -226,7 +226,7 @@ pub(super) async fn retry(State(app): State<App>, access: Access, PathId(id): Pa
     params(
         ("offset" = inline(Option<shapes::Offset>), Query, description = "How many to pass over."),
         ("limit" = inline(Option<shapes::Limit>), Query, description = "At most so many."),
-        ("cursor" = Option<String>, Query, description = "Where the page begins: `next_cursor` of the one before.")
+        ("cursor" = inline(Option<shapes::Cursor>), Query, description = "Where the page begins: `next_cursor` of the one before.")
     ),
     responses(
         (status = 200, description = "A page of dead letters.", body = outcomes::DeadLetters),

@@ -56,7 +56,7 @@ pub(super) async fn document(State(app): State<App>, access: Access, PathId(id):
         ("error" = Option<String>, Query, description = "Only those with this type of error."),
         ("since" = Option<String>, Query, description = "Only those written since this time."),
         ("limit" = inline(Option<shapes::Limit>), Query, description = "Look at so many at most."),
-        ("cursor" = Option<String>, Query, description = "Where the batch begins: `next_cursor` of the one before.")
+        ("cursor" = inline(Option<shapes::Cursor>), Query, description = "Where the batch begins: `next_cursor` of the one before.")
     ),
     responses((status = 200, description = "What was done.", body = outcomes::Batch), Answer<400>, Guarded)
 )]

@@ -106,7 +106,7 @@ fn kubernetes_probes_ports_labels_and_settings_fit_the_program() {
     let name = deployment["metadata"]["name"].as_str();
     let scaled = yaml("deploy/kubernetes/scaledobject.yaml");
     assert_eq!(scaled["spec"]["scaleTargetRef"]["name"].as_str(), name);
-    // Where jobs wait: those of producers, and those that are delivered again.
+    // Where jobs wait.
     let prefix = &settings.queue.prefix;
     let lists = scaled["spec"]["triggers"].as_vec().unwrap().iter();
     let lists: Vec<_> = lists.map(|trigger| trigger["metadata"]["listName"].as_str().unwrap().to_owned()).collect();

@@ -78,6 +78,9 @@ fn values(schema: &Value) -> (Vec<String>, Vec<String>, Vec<String>) {
         let words: Vec<String> = words.iter().map(|word| word.as_str().unwrap().to_owned()).collect();
         return (words.clone(), ["zzz", "", "Failed"].map(str::to_owned).into(), words);
     }
+    if schema["format"] == "cursor" {
+        return (Vec::new(), ["a b", "", "abc"].map(str::to_owned).into(), Vec::new());
+    }
     let (Some(least), Some(most)) = (schema["minimum"].as_i64(), schema["maximum"].as_i64()) else {
         return (vec!["a b".to_owned()], Vec::new(), Vec::new());
     };

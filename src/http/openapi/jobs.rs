@@ -45,6 +45,11 @@ pub(in crate::http) struct Limit(usize);
 #[schema(minimum = 0, maximum = 1000000, default = 0)]
 pub(in crate::http) struct Offset(usize);
 
+/// A place in a list, as one of its pages gave it out; nothing else is one.
+#[derive(ToSchema)]
+#[schema(format = "cursor")]
+pub(in crate::http) struct Cursor(String);
+
 /// Seconds to wait.
 #[derive(ToSchema)]
 #[schema(minimum = 0, maximum = 300, default = 0)]

@@ -35,19 +35,15 @@ enum Ask {
 
 impl Ask {
     fn claims(self) -> Vec<Claim> {
-        match self {
-            Self::Reclaim(lost, own) => vec![lost, own],
-            Self::Claim(own)
-            | Self::Register(own)
-            | Self::Look(own)
-            | Self::Commit(own)
-            | Self::Publish(own)
-            | Self::Announce(own)
-            | Self::Ack(own) => vec![own],
-        }
+        let mut all = Vec::new();
+        self.with(|claim| {
+            all.push(claim);
+            claim
+        });
+        all
     }
 
-    fn with(self, to: impl Fn(Claim) -> Claim) -> Self {
+    fn with(self, mut to: impl FnMut(Claim) -> Claim) -> Self {
         match self {
             Self::Claim(claim) => Self::Claim(to(claim)),
             Self::Reclaim(lost, own) => Self::Reclaim(to(lost), to(own)),

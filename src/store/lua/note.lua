@@ -8,5 +8,6 @@ local text = redis.call('HGET', KEYS[2], ARGV[1])
 local before = text and tonumber(text:match('^%d+')) or 0
 local mark = string.format('%.0f', math.max(micros, before + 1))
 redis.call('HSET', KEYS[2], ARGV[1], mark .. ' ' .. ARGV[2])
-redis.call('ZADD', KEYS[1], string.format('%.0f', micros / 1000 + ARGV[3]), ARGV[1])
+-- Rounded as in due.lua, or a note without delay would not be due at once.
+redis.call('ZADD', KEYS[1], string.format('%.0f', math.floor(micros / 1000) + ARGV[3]), ARGV[1])
 return mark

@@ -65,7 +65,7 @@ needs:
 	@command -v redis-server >/dev/null || ./scripts/install-redis.sh
 	@./scripts/fetch-json-patch-tests.sh || echo "the public JSON Patch suite could not be fetched: its test is skipped"
 
-# What docs/benchmarks.md has figures of. Routing over AGENTS vectors (a million: an hour). The table engine beside DuckDB, Polars, Python and jq, and the
+# What docs/benchmarks.md has figures of. Routing over AGENTS vectors (a million: a quarter of an hour on two processors). The table engine beside DuckDB, Polars, Python and jq, and the
 # queue beside BullMQ, apalis, Celery and RQ.
 bench: needs
 	cargo bench --locked --bench model_client

@@ -1,6 +1,6 @@
 //! What routing costs: a lexical route among 150 agents, an exact scan of 50,000 vectors, and with the feature `hnsw` a
-//! query to a graph over very many: `cargo bench --features hnsw --bench routing -- 1000000` (an hour; 100,000 where no
-//! number is given).
+//! query to a graph over very many: `cargo bench --features hnsw --bench routing -- 1000000` (a quarter of an hour on two
+//! processors; 100,000 where no number is given).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
 use std::{
@@ -110,7 +110,7 @@ fn at(times: &mut [Duration], percent: usize) -> Duration {
 
 #[cfg(feature = "hnsw")]
 mod graph {
-    use agent_runner::embed::{Graph, Index};
+    use agent_runner::embed::{Graph, Index, processors};
 
     use super::{DIMENSION, Duration, Instant, RngExt, SeedableRng, StdRng, VectorIndex, at};
 
@@ -159,8 +159,9 @@ mod graph {
             index.push(&texts.vector()).unwrap();
         }
         let started = Instant::now();
-        let graph = Graph::build(&index, || true).unwrap().unwrap();
-        println!("graph over {count} x {DIMENSION}: built in {:?}", started.elapsed());
+        let threads = processors();
+        let graph = Graph::build(&index, threads, || true).unwrap().unwrap();
+        println!("graph over {count} x {DIMENSION}: built by {threads} threads in {:?}", started.elapsed());
         let queries: Vec<Vec<f32>> = (0..QUERIES).map(|_| index.unit(&texts.vector()).unwrap()).collect();
         let (mut exact, mut times): (Vec<Duration>, Vec<Duration>) = (Vec::new(), Vec::new());
         let mut found = 0;

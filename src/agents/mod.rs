@@ -32,7 +32,7 @@ pub use guardrails::{Guarding, Side, guard};
 pub use kit::{Kit, Toolbox, names_tool, server_spec};
 pub use listing::{AgentSummary, Listing, PoolSummary, listing};
 pub use network::{NetworkResult, entry, entry_seat, network};
-pub use overlap::{Overlap, overlaps};
+pub use overlap::{MAX_OVERLAPS, Overlap, overlaps};
 pub use pools::{Choice as PoolChoice, Loans, Need, Pools};
 pub use registry::{
     Agent, BUILT_IN_TOOLS, Guardrail, Guardrails, HandoffTarget, History, LiveRegistry, MAX_ID_CHARS, McpServer, Pool,

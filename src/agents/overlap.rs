@@ -1,12 +1,16 @@
 //! Agents that routing can hardly tell apart.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 
 use super::registry::Registry;
-use crate::embed::likeness;
+use crate::embed::alike;
 
 /// Cosine from which two texts say the same.
 const SAME: f64 = 0.75;
+/// Overlaps that are told at most: whoever has more has one cause for many.
+pub const MAX_OVERLAPS: usize = 1000;
 
 /// Something that makes routing a coin toss.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,7 +28,8 @@ struct Text<'a> {
     text: &'a str,
 }
 
-/// Descriptions and examples of different agents that are nearly the same, and agents that say nothing of themselves.
+/// Descriptions and examples of different agents that are nearly the same, and agents that say nothing of themselves:
+/// the first [`MAX_OVERLAPS`].
 #[must_use]
 pub fn overlaps(registry: &Registry) -> Vec<Overlap> {
     let agents = &registry.agents;
@@ -43,10 +48,10 @@ pub fn overlaps(registry: &Registry) -> Vec<Overlap> {
         texts.extend(agent.examples.iter().map(|text| Text { agent: i, what: "example", text }));
     }
     let plain: Vec<&str> = texts.iter().map(|text| text.text).collect();
-    likeness(&plain, |a, b, cosine| {
-        let (a, b) = (&texts[a], &texts[b]);
-        if a.agent == b.agent || cosine < SAME {
-            return;
+    alike(&plain, SAME, |later, earlier, cosine| {
+        let (a, b) = (&texts[earlier], &texts[later]);
+        if a.agent == b.agent {
+            return ControlFlow::Continue(());
         }
         let (first, second) = (&agents[a.agent].id, &agents[b.agent].id);
         found.push(Overlap {
@@ -60,6 +65,7 @@ pub fn overlaps(registry: &Registry) -> Vec<Overlap> {
                 short(b.text)
             ),
         });
+        if found.len() < MAX_OVERLAPS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     found
 }

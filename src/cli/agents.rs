@@ -181,6 +181,7 @@ pub(super) async fn eval(settings: &Settings, args: EvalArgs) -> Result<(), Fail
         ["refused rightly, wrongly", &format!("{}, {}", report.refused_right, report.refused_wrong)],
         ["threshold", &report.threshold.map_or_else(|| "-".into(), |t| format!("{t:.3}"))],
         ["calibrated threshold", &format!("{:.3}", report.calibrated_threshold)],
+        ["nobody's refused where 95 % are accepted", &report.refused_at_95.map_or_else(|| "-".into(), percent)],
         ["median, µs", &format!("{:.0}", report.median_us)],
     ];
     output::table(["", "routing"], rows.map(|row| row.map(str::to_owned)).into_iter());
@@ -215,8 +216,12 @@ fn list(registry: &Registry, json: bool) -> Result<(), Failure> {
 
 #[expect(clippy::unnecessary_wraps, reason = "an arm beside others that fail")]
 fn check(registry: &Registry) -> Result<(), Failure> {
-    for overlap in agents::overlaps(registry) {
+    let overlaps = agents::overlaps(registry);
+    for overlap in &overlaps {
         eprintln!("warning: {}", overlap.message);
+    }
+    if overlaps.len() >= agents::MAX_OVERLAPS {
+        eprintln!("warning: that is where the search ended; there may be more");
     }
     for (name, server) in &registry.mcp_servers {
         let how = server.url.clone().unwrap_or_else(|| server.command.join(" "));

@@ -17,15 +17,25 @@ const LEAST_SEATS: usize = 64;
 /// Vectors put in between two looks whether the graph is still wanted.
 const BATCH: usize = 256;
 
+/// How many threads can run at the same time.
+#[must_use]
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// The graph. It keeps vectors of its own in half the precision: who uses it compares what it finds again.
 pub struct Graph(usearch::Index);
 
 impl Graph {
-    /// Builds it on half of the processors, for as long as it is `wanted`.
+    /// Builds it on `threads` threads, for as long as it is `wanted`.
     ///
     /// # Errors
     /// What usearch says, such as that there is no memory.
-    pub fn build(vectors: &VectorIndex, wanted: impl Fn() -> bool + Sync) -> Result<Option<Self>, String> {
+    pub fn build(
+        vectors: &VectorIndex,
+        threads: usize,
+        wanted: impl Fn() -> bool + Sync,
+    ) -> Result<Option<Self>, String> {
         let options = IndexOptions {
             dimensions: vectors.row(0).len(),
             // Of vectors of length 1 the inner product is the cosine.
@@ -37,10 +47,8 @@ impl Graph {
             multi: false,
         };
         let index = usearch::Index::new(&options).map_err(|e| e.to_string())?;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = processors.div_ceil(2);
         // Queries may come from any thread of the process; whoever finds no seat compares with all.
-        let seats = (2 * processors).max(LEAST_SEATS);
+        let seats = (2 * processors()).max(threads).max(LEAST_SEATS);
         index.reserve_capacity_and_threads(vectors.len(), seats).map_err(|e| e.to_string())?;
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = || -> Result<(), String> {

@@ -2,13 +2,17 @@
 //!
 //! The directory holds `config.json`, `tokenizer.json`, `model.safetensors` and, where the model's makers say how
 //! tokens become one vector, `1_Pooling/config.json`.
+//!
+//! A vector is two, one behind the other, each of length 1: what the last layer makes of a text, which is what the model
+//! was trained for, and the mean of its tokens halfway there, where words are still more themselves. Agents are told
+//! apart better by both than by either (`docs/benchmarks.md`).
 
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use candle_core::{D, DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config, DTYPE};
+use candle_transformers::models::bert::{BertEncoder, BertModel, Config, DTYPE};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokenizers::{PaddingParams, Tokenizer, TruncationParams};
@@ -33,7 +37,10 @@ enum Pooling {
 }
 
 struct Model {
-    bert: BertModel,
+    /// The embeddings of tokens and the lower half of the layers.
+    lower: BertModel,
+    /// The upper half.
+    upper: BertEncoder,
     tokenizer: Tokenizer,
     pooling: Pooling,
 }
@@ -64,15 +71,28 @@ impl LocalEncoder {
         tokenizer.with_truncation(Some(truncation)).map_err(|e| unusable("tokenizer.json", e.to_string()))?;
         let weights = read("model.safetensors")?;
         let digest = Sha256::digest(&weights);
-        let model = VarBuilder::from_buffered_safetensors(weights, DTYPE, &Device::Cpu)
-            .and_then(|weights| BertModel::load(weights, &config))
+        let (lower, upper) = VarBuilder::from_buffered_safetensors(weights, DTYPE, &Device::Cpu)
+            .and_then(|weights| halves(&weights, &config))
             .map_err(|e| unusable("model.safetensors", e.to_string()))?;
         let pooling = read("1_Pooling/config.json").map_or(Pooling::Mean, |text| pooling(&text));
         let shown = directory.file_name().and_then(|name| name.to_str()).unwrap_or("model");
         // Vectors are kept by this name: other weights must have another.
-        let name = format!("local/{shown}@{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
-        Ok(Self { model: Arc::new(Model { bert: model, tokenizer, pooling }), name })
+        let digest = format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
+        let name = format!("local/{shown}@{digest}+{}", config.num_hidden_layers / 2);
+        Ok(Self { model: Arc::new(Model { lower, upper, tokenizer, pooling }), name })
     }
+}
+
+/// The model in two, so that what is halfway can be seen.
+fn halves(weights: &VarBuilder, config: &Config) -> candle_core::Result<(BertModel, BertEncoder)> {
+    let half = config.num_hidden_layers / 2;
+    let lower = BertModel::load(weights.clone(), &Config { num_hidden_layers: half, ..config.clone() })?;
+    // Some files have the name of the model before that of each tensor.
+    let known = |weights: &VarBuilder| weights.contains_tensor("embeddings.word_embeddings.weight");
+    let prefixed = config.model_type.as_ref().map(|name| weights.pp(name)).filter(|_| !known(weights));
+    let mut upper = BertEncoder::load(prefixed.as_ref().unwrap_or(weights).pp("encoder"), config)?;
+    upper.layers.drain(..half);
+    Ok((lower, upper))
 }
 
 fn pooling(text: &[u8]) -> Pooling {
@@ -110,19 +130,34 @@ impl Model {
         };
         let work = || {
             let (ids, mask) = (rows(|e| e.get_ids())?, rows(|e| e.get_attention_mask())?);
-            let tokens = self.bert.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
-            let pooled = match self.pooling {
-                Pooling::FirstToken => tokens.i((.., 0))?,
-                Pooling::Mean => {
-                    let mask = mask.to_dtype(DType::F32)?.unsqueeze(D::Minus1)?;
-                    let sums = tokens.broadcast_mul(&mask)?.sum(1)?;
-                    sums.broadcast_div(&mask.sum(1)?)?
-                }
+            let halfway = self.lower.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
+            let mask = mask.to_dtype(DType::F32)?;
+            let end = self.upper.forward(&halfway, &blinded(&mask)?)?;
+            let end = match self.pooling {
+                Pooling::FirstToken => end.i((.., 0))?,
+                Pooling::Mean => mean(&end, &mask)?,
             };
-            pooled.to_vec2::<f32>()
+            Tensor::cat(&[unit(&end)?, unit(&mean(&halfway, &mask)?)?], 1)?.to_vec2::<f32>()
         };
         work().map_err(|e| e.to_string())
     }
+}
+
+/// What attention adds for each token: nothing, or so little for padding that it is not seen.
+fn blinded(mask: &Tensor) -> candle_core::Result<Tensor> {
+    let padding = (mask.ones_like()? - mask)?;
+    (padding.unsqueeze(1)?.unsqueeze(1)? * f64::from(f32::MIN))?.contiguous()
+}
+
+/// The mean over the tokens that are no padding.
+fn mean(tokens: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
+    let mask = mask.unsqueeze(D::Minus1)?;
+    tokens.broadcast_mul(&mask)?.sum(1)?.broadcast_div(&mask.sum(1)?)
+}
+
+/// Each row, brought to length 1.
+fn unit(rows: &Tensor) -> candle_core::Result<Tensor> {
+    rows.broadcast_div(&rows.sqr()?.sum_keepdim(1)?.sqrt()?)
 }
 
 #[async_trait]
@@ -132,7 +167,7 @@ impl Encoder for LocalEncoder {
     }
 
     fn default_threshold(&self, examples: bool) -> f64 {
-        if examples { 0.25 } else { 0.15 }
+        if examples { 0.48 } else { 0.33 }
     }
 
     fn default_aggregation(&self) -> Aggregation {

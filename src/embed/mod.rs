@@ -2,9 +2,11 @@
 //!
 //! An [`Embedder`] learns the profiles once ([`Embedder::fit`]); what it learned answers any number of texts.
 
+mod alike;
 mod dense;
 mod fallback;
 mod features;
+mod fitted;
 #[cfg(feature = "hnsw")]
 mod graph;
 mod index;
@@ -16,21 +18,25 @@ mod nearest;
 mod openai;
 mod qdrant;
 mod related;
+mod softmax;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod vectors;
+mod vocabulary;
 
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 
+pub use alike::{alike, likeness};
 pub use dense::{Aggregate, Dense, Encoder};
 use fallback::Fallback;
 pub(crate) use features::stems;
 #[cfg(feature = "hnsw")]
-pub use graph::Graph;
+pub use graph::{Graph, processors};
 pub use index::{Index, VectorIndex};
-pub use lexical::{Lexical, likeness};
+pub use lexical::Lexical;
 #[cfg(feature = "local-embeddings")]
 pub use local::LocalEncoder;
 pub use openai::OpenAiEncoder;

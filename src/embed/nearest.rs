@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 #[cfg(feature = "hnsw")]
-use super::graph::Graph;
+use super::graph::{Graph, processors};
 use super::index::{Index, VectorIndex};
 
 /// Vectors up to which every one is compared with each prompt.
@@ -70,7 +70,8 @@ fn build_beside(centroids: Arc<VectorIndex>, graph: &Arc<OnceLock<Graph>>) {
     let slot = Arc::downgrade(graph);
     let work = move || {
         let (agents, started) = (centroids.len(), std::time::Instant::now());
-        match Graph::build(&centroids, || slot.strong_count() > 0) {
+        // Half of the processors: jobs go on meanwhile.
+        match Graph::build(&centroids, processors().div_ceil(2), || slot.strong_count() > 0) {
             Ok(Some(graph)) => {
                 let slot = slot.upgrade();
                 if slot.is_some_and(|slot| slot.set(graph).is_ok()) {

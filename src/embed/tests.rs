@@ -75,13 +75,6 @@ fn very_many_profiles_are_scored_as_few_are() {
     assert!((scores[best] - 1.0).abs() < 1e-4);
 }
 
-#[test]
-fn likeness_sees_every_pair_once() {
-    let mut seen = Vec::new();
-    likeness(&["red apples", "red apples", "blue cars"], |i, j, cosine| seen.push((i, j, cosine > 0.99)));
-    assert_eq!(seen, [(0, 1, true), (0, 2, false), (1, 2, false)]);
-}
-
 /// Vectors from a table; other texts get the fallback. Counts the texts.
 struct Table {
     rows: Vec<(&'static str, Vec<f32>)>,
@@ -150,6 +143,45 @@ async fn vectors_become_scores_as_the_aggregate_says() {
     let fitted = linear.fit(&[profile("about", &["example"]), profile("other", &[])]).await.unwrap();
     let found = scores(&*fitted, "prompt").await.unwrap();
     assert!(found[0] > 0.5 && found[1] < 0.0, "{found:?}");
+}
+
+/// Says of every sentence but a few that it lies in one direction.
+struct OneWay;
+
+#[async_trait]
+impl Encoder for OneWay {
+    fn name(&self) -> &'static str {
+        "one way"
+    }
+
+    fn default_threshold(&self, _: bool) -> f64 {
+        0.5
+    }
+
+    fn default_aggregation(&self) -> Aggregation {
+        Aggregation::Hybrid
+    }
+
+    async fn encode(&self, texts: &[String], _: &CallContext<'_>) -> Result<Vec<Result<Vec<f32>, JobError>>, JobError> {
+        let one = |text: &String| match text.as_str() {
+            "tinkering" => vec![0.0, 1.0],
+            "prompt" => vec![0.8, 0.6],
+            _ => vec![1.0, 0.0],
+        };
+        Ok(texts.iter().map(|text| Ok(one(text))).collect())
+    }
+}
+
+#[tokio::test]
+async fn what_is_near_to_everything_is_not_found_for_that() {
+    let dense = Dense::new(Arc::new(OneWay), Aggregation::Auto, None);
+    let fitted = dense.fit(&[profile("whatever", &[]), profile("tinkering", &[])]).await.unwrap();
+    let found = scores(&*fitted, "prompt").await.unwrap();
+    assert!(found[0] < fitted.default_threshold() && found[1] > fitted.default_threshold(), "{found:?}");
+    // With an example, examples say what belongs to whom.
+    let fitted = dense.fit(&[profile("whatever", &["anything"]), profile("tinkering", &[])]).await.unwrap();
+    let found = scores(&*fitted, "prompt").await.unwrap();
+    assert!(found[0] > found[1], "{found:?}");
 }
 
 #[tokio::test]
@@ -228,7 +260,7 @@ impl Encoder for Known {
 #[test]
 fn a_graph_finds_nearly_what_a_scan_finds() {
     let index = scattered(4000, 32, 100);
-    let graph = Graph::build(&index, || true).unwrap().unwrap();
+    let graph = Graph::build(&index, 2, || true).unwrap().unwrap();
     let some: Vec<usize> = (0..4000).filter(|place| place % 3 == 0).collect();
     for among in [None, Some(some.as_slice())] {
         let mut found = 0;
@@ -240,7 +272,7 @@ fn a_graph_finds_nearly_what_a_scan_finds() {
         }
         assert!(found >= 950, "{found} of 1000");
     }
-    assert!(Graph::build(&index, || false).unwrap().is_none(), "nobody waits for it");
+    assert!(Graph::build(&index, 2, || false).unwrap().is_none(), "nobody waits for it");
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ fn figures(report: &RoutingReport) -> String {
         ("accepted, wrongly", report.accepted_wrong.to_string()),
         ("threshold in force", report.threshold.map_or_else(|| "-".into(), |t| format!("{t:.3}"))),
         ("calibrated threshold", format!("{:.3}", report.calibrated_threshold)),
+        ("nobody's refused where 95 % are accepted", report.refused_at_95.map_or_else(|| "-".into(), percent)),
         ("median time", format!("{:.0} µs", report.median_us)),
     ];
     let rows = rows.map(|(name, value)| format!("<tr><th scope=\"row\">{name}<td class=\"n\">{value}"));

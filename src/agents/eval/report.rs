@@ -1,7 +1,8 @@
 //! The figures of an evaluation.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::Case;
@@ -78,6 +79,9 @@ pub struct RoutingReport {
     /// The threshold at which right answers and right refusals are in balance; without queries for nobody, the
     /// one that 95 of 100 right answers reach.
     pub calibrated_threshold: f64,
+    /// Share of the queries for nobody that are refused by the threshold which 95 of 100 of the others reach; null
+    /// without any.
+    pub refused_at_95: Option<f64>,
     /// What thresholds would give.
     pub curve: Vec<CurvePoint>,
     /// Who got what.
@@ -144,6 +148,7 @@ pub(super) fn sum_up(
         refused_wrong: inside.iter().filter(|s| s.got.is_none()).count(),
         threshold: in_force(routed),
         calibrated_threshold: calibrated(&curve, &inside, outside.is_empty()),
+        refused_at_95: refused_at_95(&inside, &outside),
         curve,
         confusion: confusion(registry, &seen),
         mistakes: mistakes.collect(),
@@ -197,19 +202,29 @@ fn calibrated(curve: &[CurvePoint], inside: &[&Seen<'_>], nobody_to_refuse: bool
     good.get(good.len() / 2).copied().unwrap_or_default()
 }
 
+/// The share of `outside` below the score that 95 of 100 of `inside` reach.
+fn refused_at_95(inside: &[&Seen<'_>], outside: &[&Seen<'_>]) -> Option<f64> {
+    let mut scores: Vec<f64> = inside.iter().map(|s| s.score).collect();
+    scores.sort_by(f64::total_cmp);
+    let least = *scores.get(scores.len() / 20)?;
+    (!outside.is_empty()).then(|| share(outside.iter().filter(|s| s.score < least).count(), outside.len()))
+}
+
+/// Who got what, in the order of the registry; agents that live elsewhere behind it, nobody last.
 fn confusion(registry: &Registry, seen: &[Seen<'_>]) -> Vec<Confusion> {
-    let labels = || registry.agents.iter().map(|agent| Some(agent.id.as_str())).chain([None]);
-    let mut cells = Vec::new();
-    for expected in labels() {
-        for got in labels() {
-            let same = seen.iter().filter(|s| s.case.expected.as_deref() == expected && s.got == got);
-            let count = same.count();
-            if count > 0 {
-                cells.push(Confusion { expected: expected.map(str::to_owned), got: got.map(str::to_owned), count });
-            }
-        }
+    let places: FxHashMap<&str, usize> = registry.agents.iter().map(|agent| agent.id.as_str()).zip(0..).collect();
+    let key = |id: Option<&'_ str>| (id.is_none(), id.and_then(|id| places.get(id).copied()).unwrap_or(usize::MAX));
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    for one in seen {
+        let (expected, got) = (one.case.expected.as_deref(), one.got);
+        *counts.entry((key(expected), expected, key(got), got)).or_default() += 1;
     }
-    cells
+    let cell = |((_, expected, _, got), count): ((_, Option<&str>, _, Option<&str>), usize)| Confusion {
+        expected: expected.map(str::to_owned),
+        got: got.map(str::to_owned),
+        count,
+    };
+    counts.into_iter().map(cell).collect()
 }
 
 fn share(part: usize, whole: usize) -> f64 {

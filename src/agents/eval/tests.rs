@@ -38,6 +38,8 @@ async fn figures_are_counted_as_they_are_named() {
     assert!((report.accuracy - 0.75).abs() < 1e-9 && (report.accuracy_at_5 - 1.0).abs() < 1e-9);
     assert_eq!((report.refused_right, report.accepted_wrong, report.refused_wrong), (1, 1, 0));
     assert!((report.decided_right - 4.0 / 6.0).abs() < 1e-9);
+    // Both questions for nobody are below what all four others reach but "trees", which is as good as any.
+    assert_eq!(report.refused_at_95, Some(0.5));
     assert_eq!(report.confusion.iter().map(|cell| cell.count).sum::<usize>(), 6);
     assert_eq!(report.mistakes.len(), 2);
     assert!(report.curve.windows(2).all(|pair| pair[0].accepted >= pair[1].accepted));

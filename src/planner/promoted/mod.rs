@@ -194,13 +194,10 @@ impl Catalogue {
             .iter()
             .map(|tool| format!("{} {} {}", tool.name.replace('_', " "), tool.description, tool.wordings.join(" ")))
             .collect();
-        let all: Vec<&str> = std::iter::once(query).chain(texts.iter().map(String::as_str)).collect();
-        let mut scored: Vec<(f64, &Promoted)> = Vec::new();
-        embed::likeness(&all, |one, other, score| {
-            if one == 0 && score > LEAST_LIKENESS {
-                scored.push((score, tools[other - 1]));
-            }
-        });
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let scores = embed::likeness(query, &texts);
+        let mut scored: Vec<(f64, &Promoted)> =
+            scores.into_iter().zip(tools).filter(|(score, _)| *score > LEAST_LIKENESS).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
         scored.into_iter().take(FOUND).map(|(_, tool)| tool).collect()
     }

@@ -123,7 +123,7 @@ mod tests {
         // Sentences that share more and less, some of them all: word `w` is left out where the bits say so.
         let texts: Vec<String> = (0..60_usize)
             .map(|i| {
-                words.iter().enumerate().filter(|(w, _)| i % 54 * 37 >> w & 1 == 0).map(|(_, word)| *word).collect()
+                words.iter().enumerate().filter(|(w, _)| ((i % 54 * 37) >> w) & 1 == 0).map(|(_, word)| *word).collect()
             })
             .map(|kept: Vec<&str>| kept.join(" "))
             .collect();
